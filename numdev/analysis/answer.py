@@ -1,0 +1,190 @@
+"""From observations to the answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+
+from numdev.analysis.classes import NOISY, Class, Load, Partition, partition
+from numdev.analysis.deviation import Deviation
+from numdev.analysis.effects import effect
+from numdev.analysis.inshort import in_short
+from numdev.analysis.observation import OK, Observation
+from numdev.analysis.reference import CHECK, WRONG, Judgement, Reference, judge, nearest, references, worst
+from numdev.analysis.reference import closer as is_closer
+from numdev.analysis.repeats import repeats
+from numdev.analysis.result import Answer, ClassAnswer, OddCell, Sentence, WorkloadAnswer
+from numdev.analysis.sentences import (
+    effect_sentence,
+    gap_sentences,
+    place,
+    repeats_sentence,
+    together_sentence,
+)
+from numdev.analysis.sizes import Sizes
+from numdev.analysis.sufficient import sufficient
+from numdev.analysis.table import table
+from numdev.analysis.verdicts import reference_sentences
+
+UNSUPPORTED = "unsupported"
+
+
+def answer(
+    observations: Iterable[Observation],
+    load: Load,
+    *,
+    baseline: Mapping[str, str],
+    order: Mapping[str, Sequence[str]],
+    labels: Mapping[str, Sequence[str]],
+    profile_facts: Mapping[str, Mapping[str, str]] | None = None,
+    refused: Mapping[str, str] | None = None,
+) -> Answer:
+    """The answer over all workloads, sorted by name.
+
+    `load` returns the array of a tensor's address. `baseline` has one level of each factor, from whose class
+    sizes are measured; `order` has each factor's levels in the matrix's order; `labels` each workload's class
+    names. `profile_facts` describes profiles ({"haswell": {"simd": "AVX2"}}); `refused` are profiles that
+    this host cannot show, with the reason.
+    What `load` raises is not caught.
+    """
+    observations = list(observations)
+    facts, refused = profile_facts or {}, dict(refused or {})
+    names = sorted({one.workload for one in observations})
+    workloads = tuple(
+        _workload(name, observations, load, baseline, order, labels.get(name, ()), facts, refused) for name in names
+    )
+    missing = Counter(sorted(one.status for one in observations if one.status != OK))
+    return Answer(
+        baseline=dict(baseline),
+        workloads=workloads,
+        refused=refused,
+        missing=dict(missing),
+        deviates=any(one.deviates for one in workloads),
+        complete=not refused and not set(missing) - {UNSUPPORTED},
+        short=in_short(workloads, missing, refused),
+    )
+
+
+def _workload(
+    name: str,
+    observations: list[Observation],
+    load: Load,
+    baseline: Mapping[str, str],
+    order: Mapping[str, Sequence[str]],
+    labels: Sequence[str],
+    facts: Mapping[str, Mapping[str, str]],
+    refused: Mapping[str, str],
+) -> WorkloadAnswer:
+    part = partition(name, observations, load, order)
+    sizes = Sizes(load, labels)
+    against, is_baseline = _against(part, baseline)
+    ref = references(name, observations)
+    judged = {one.name: _judge(one, ref, sizes) for one in part.classes}
+    classes = tuple(_class(one, part, against, judged, sizes, labels) for one in part.classes)
+    effects = tuple(effect(part, factor, sizes, facts if factor == "profile" else None) for factor in part.levels)
+    together, repeated = sufficient(part, effects), repeats(part)
+    odd = tuple(
+        OddCell(kind=cell.kind, levels=dict(cell.levels), status=cell.status, reason=cell.reason, records=cell.ids)
+        for cell in part.cells
+        if not cell.comparable
+    )
+    said = [Sentence(about=one.factor, text=effect_sentence(one, refused)) for one in effects]
+    said.append(Sentence(about="run-to-run", text=repeats_sentence(repeated)))
+    if sum(len(levels) > 1 for levels in part.levels.values()) > 1:
+        said.append(Sentence(about="together", text=together_sentence(together)))
+    said += [Sentence(about="reference", text=text) for text in reference_sentences(part, judged, ref)]
+    said += [Sentence(about="no result", text=text) for text in gap_sentences(part)]
+    wrong, suspect = (
+        tuple(one.name for one in part.classes if judged[one.name] and judged[one.name].verdict == verdict)
+        for verdict in (WRONG, CHECK)
+    )
+    differ = any(part.differ(one.cells[0], other.cells[0]) for one, other in combinations(part.classes, 2))
+    return WorkloadAnswer(
+        workload=name,
+        cells=len(part.cells),
+        runs=sum(cell.runs for cell in part.cells),
+        levels={factor: tuple(levels) for factor, levels in part.levels.items()},
+        classes=classes,
+        without_class=odd,
+        short=sum(cell.lost for cell in part.cells if cell.kind != "gap"),
+        table=table(part),
+        effects=effects,
+        sufficient=together,
+        repeats=repeated,
+        against=against.name if against else "",
+        against_is_baseline=is_baseline,
+        closest=nearest(judged),
+        wrong=wrong,
+        suspect=suspect,
+        deviates=differ or bool(wrong) or any(part.name(cell) == NOISY for cell in part.cells),
+        sentences=tuple(said),
+    )
+
+
+def _against(part: Partition, baseline: Mapping[str, str]) -> tuple[Class | None, bool]:
+    """The class that sizes are measured from, and whether it is the baseline's."""
+    for cell in part.cells:
+        if cell.kind == "bytes" and all(baseline.get(name, level) == level for name, level in cell.levels.items()):
+            return part.by_name(part.name(cell)), True
+    return next((one for one in part.classes if not one.failed), None), False
+
+
+def _judge(one: Class, ref: Reference, sizes: Sizes) -> Judgement | None:
+    """The worst judgement over the tasks that have a reference; None where none has."""
+    found = []
+    for task, outputs in one.outputs.items():
+        exact = ref.of(dict(task))
+        if exact is not None:
+            found.append(judge(outputs, exact, sizes))
+    return worst(found)
+
+
+def _class(
+    one: Class,
+    part: Partition,
+    against: Class | None,
+    judged: Mapping[str, Judgement | None],
+    sizes: Sizes,
+    labels: Sequence[str],
+) -> ClassAnswer:
+    size, outputs = None, {}
+    if against is not None and not one.failed and one.name != against.name:
+        size, outputs = _size(one, against, sizes)
+    mine = judged[one.name]
+    base = judged[against.name] if against is not None and one.name != against.name else None
+    return ClassAnswer(
+        name=one.name,
+        failed=one.failed,
+        cells=len(one.cells),
+        where=place(part, one.cells),
+        levels=tuple(dict(cell.levels) for cell in one.cells),
+        records=tuple(record for cell in one.cells for record in cell.ids),
+        spans=len(set(one.outputs.values())) > 1,
+        alike=tuple(each.name for each in part.classes if each.name in one.alike),
+        reasons=tuple(sorted({cell.reason for cell in one.cells if cell.reason})) if one.failed else (),
+        size=size,
+        outputs=outputs,
+        changed_labels=_labels(size, labels),
+        reference=mine,
+        closer=is_closer(mine, base) if mine and base else "",
+    )
+
+
+def _size(one: Class, against: Class, sizes: Sizes) -> tuple[Deviation, dict[str, Deviation]]:
+    """Over the task with the most samples; of another batch size, over the samples in common."""
+    found = []
+    for task, outputs in one.outputs.items():
+        other = against.outputs.get(task) or next(iter(against.outputs.values()))
+        found.append((sizes.between(outputs, other), sizes.outputs(outputs, other)))
+    return max(found, key=lambda pair: (pair[0].total, pair[0].max_abs or 0))
+
+
+def _labels(size: Deviation | None, labels: Sequence[str]) -> tuple[str, ...]:
+    if size is None:
+        return ()
+    return tuple(
+        f"row {row}: {labels[before]} -> {labels[after]}"
+        for row, before, after in size.examples
+        if max(before, after) < len(labels)
+    )

@@ -1,0 +1,279 @@
+"""Equivalence classes of one workload's cells, by bytes only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from numdev.analysis.observation import GAPS, OK, Observation, OutputRef
+
+Load = Callable[[str], np.ndarray]
+Outputs = tuple[OutputRef, ...]
+NOISY = "~"
+
+# Levels of these may change the shape of the outputs without being a deviation: the samples in common are
+# compared.
+TASK_FACTORS = frozenset({"batch"})
+ABSENT = "-"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All runs of one combination of levels, with one outcome.
+
+    `kind` is `bytes` (every run gave `outputs`), `status` (every run ended with `status`), `noisy` (runs
+    differ) or `gap` (no run gave anything that can be compared). `runs` counts the runs that are not gaps,
+    `lost` the others.
+    """
+
+    levels: Mapping[str, str] = field(hash=False)
+    rank: tuple[int, ...]
+    kind: str
+    status: str
+    reason: str
+    outputs: Outputs
+    runs: int
+    lost: int
+    ids: tuple[str, ...]
+    variants: int
+
+    @property
+    def comparable(self) -> bool:
+        return self.kind in ("bytes", "status")
+
+    def task(self, factors: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        return tuple((name, self.levels[name]) for name in sorted(factors) if name in self.levels)
+
+
+@dataclass(frozen=True)
+class Class:
+    """Cells of equal outcome. `name` is a letter, or the status for cells that gave no outputs.
+
+    `alike` names classes of other batch sizes that are equal in all samples in common, where one class is so
+    to several and they cannot be one. `reshaped` names classes of another task whose shapes differ
+    otherwise: nothing can be said about these. `outputs` has one set of outputs per task (levels of the task
+    factors).
+    """
+
+    name: str
+    cells: tuple[Cell, ...]
+    failed: bool
+    outputs: Mapping[tuple, Outputs] = field(hash=False)
+    alike: frozenset[str] = frozenset()
+    reshaped: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A workload's cells in level order, their classes, and the factors with all their levels in order."""
+
+    workload: str
+    cells: tuple[Cell, ...]
+    classes: tuple[Class, ...]
+    levels: Mapping[str, list[str]] = field(hash=False)
+    tasks: frozenset[str]
+    names: Mapping[int, str] = field(hash=False)
+
+    def name(self, cell: Cell) -> str:
+        """The class of a cell; `~` for a noisy cell and an empty string for a gap."""
+        return self.names[id(cell)]
+
+    def by_name(self, name: str) -> Class:
+        return next(each for each in self.classes if each.name == name)
+
+    def differ(self, one: Cell, other: Cell) -> bool:
+        """Whether two comparable cells give different bytes, in the samples in common where batch differs."""
+        first, second = self.name(one), self.name(other)
+        if first == second:
+            return False
+        mine = self.by_name(first)
+        return second not in mine.alike and second not in mine.reshaped
+
+    def commensurable(self, one: Cell, other: Cell) -> bool:
+        """Whether two cells have outcomes, and no other task with outputs of another shape."""
+        if not (one.comparable and other.comparable):
+            return False
+        first, second = self.name(one), self.name(other)
+        return first == second or second not in self.by_name(first).reshaped
+
+
+def letters(number: int) -> str:
+    """A, B, ... Z, AA, AB, ... for 0, 1, ..."""
+    text = ""
+    number += 1
+    while number:
+        number, digit = divmod(number - 1, 26)
+        text = chr(ord("A") + digit) + text
+    return text
+
+
+def key_of(outputs: Outputs) -> Outputs:
+    """The outputs in an order that does not depend on the framework's."""
+    return tuple(sorted(outputs, key=lambda one: one.name))
+
+
+def partition(
+    workload: str, observations: Iterable[Observation], load: Load, order: Mapping[str, Sequence[str]]
+) -> Partition:
+    """The classes of `workload`. Independent of the order of `observations`; references only name task
+    factors.
+    """
+    mine = [one for one in observations if one.workload == workload]
+    runs = [one for one in mine if not one.reference]
+    tasks = TASK_FACTORS.union(*(one.factors for one in mine if one.reference))
+    levels = _levels(runs, order)
+    cells = _cells(runs, levels)
+    classes = _classes(cells, tasks, load)
+    names = {id(cell): each.name for each in classes for cell in each.cells}
+    for cell in cells:
+        names.setdefault(id(cell), NOISY if cell.kind == "noisy" else "")
+    return Partition(workload, cells, classes, levels, tasks, names)
+
+
+def _levels(runs: list[Observation], order: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    seen: dict[str, set[str]] = {}
+    for run in runs:
+        for name, level in run.factors.items():
+            seen.setdefault(name, set()).add(level)
+    for name, found in seen.items():
+        if any(name not in run.factors for run in runs):
+            found.add(ABSENT)
+    ordered = [name for name in order if name in seen] + sorted(name for name in seen if name not in order)
+    result = {}
+    for name in ordered:
+        declared = [level for level in order.get(name, ()) if level in seen[name]]
+        result[name] = declared + sorted(seen[name].difference(declared))
+    return result
+
+
+def _cells(runs: list[Observation], levels: Mapping[str, list[str]]) -> tuple[Cell, ...]:
+    groups: dict[tuple[str, ...], list[Observation]] = {}
+    for run in runs:
+        groups.setdefault(tuple(run.factors.get(name, ABSENT) for name in levels), []).append(run)
+    cells = []
+    for at, group in groups.items():
+        rank = tuple(levels[name].index(level) for name, level in zip(levels, at, strict=True))
+        group.sort(key=lambda one: (one.replicate, one.status, one.cell))
+        cells.append(_cell(dict(zip(levels, at, strict=True)), rank, group))
+    return tuple(sorted(cells, key=lambda cell: cell.rank))
+
+
+def _cell(levels: dict[str, str], rank: tuple[int, ...], group: list[Observation]) -> Cell:
+    runs = [one for one in group if one.status not in GAPS]
+    first = (runs or group)[0]
+    outcomes = {key_of(one.outputs) if one.status == OK else one.status for one in runs}
+    if not runs:
+        kind = "gap"
+    elif len(outcomes) > 1:
+        kind = "noisy"
+    else:
+        kind = "bytes" if first.status == OK else "status"
+    reason = first.reason
+    if kind == "noisy":
+        statuses = sorted({one.status for one in runs})
+        reason = f"{len(outcomes)} different outcomes in {len(runs)} runs ({', '.join(statuses)})"
+    ids = tuple(dict.fromkeys(one.cell for one in group))
+    outputs = key_of(first.outputs) if kind == "bytes" else ()
+    lost = len(group) - len(runs)
+    return Cell(levels, rank, kind, first.status, reason, outputs, len(runs), lost, ids, len(outcomes))
+
+
+def _classes(cells: tuple[Cell, ...], tasks: frozenset[str], load: Load) -> tuple[Class, ...]:
+    groups: dict[Outputs, list[Cell]] = {}
+    failures: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if cell.kind == "bytes":
+            groups.setdefault(cell.outputs, []).append(cell)
+        elif cell.kind == "status":
+            failures.setdefault(cell.status, []).append(cell)
+    merged, alike = _join(groups, tasks, load)
+    merged.sort(key=lambda keys: (-sum(len(groups[key]) for key in keys), _first(groups, keys)))
+    name_of = {key: letters(number) for number, keys in enumerate(merged) for key in keys}
+    classes = []
+    for keys in merged:
+        members = sorted((cell for key in keys for cell in groups[key]), key=lambda cell: cell.rank)
+        near = frozenset(name_of[other] for key in keys for other in alike.get(key, ()))
+        outputs = {cell.task(tasks): cell.outputs for cell in reversed(members)}
+        other = frozenset(
+            name_of[far]
+            for far in groups
+            if far not in keys and any(_reshaped(key, far, groups, tasks) for key in keys)
+        )
+        classes.append(Class(name_of[keys[0]], tuple(members), False, outputs, near, other))
+    for status, members in sorted(failures.items(), key=lambda item: (-len(item[1]), item[1][0].rank)):
+        classes.append(Class(status, tuple(members), True, {}))
+    return tuple(classes)
+
+
+def _reshaped(one: Outputs, other: Outputs, groups: dict[Outputs, list[Cell]], tasks: frozenset[str]) -> bool:
+    if batch_only(one, other) or [ref.name for ref in one] != [ref.name for ref in other]:
+        return False
+    return {cell.task(tasks) for cell in groups[one]}.isdisjoint(cell.task(tasks) for cell in groups[other])
+
+
+def _first(groups: dict[Outputs, list[Cell]], keys: list[Outputs]) -> tuple[int, ...]:
+    return min(cell.rank for key in keys for cell in groups[key])
+
+
+def _join(
+    groups: dict[Outputs, list[Cell]], tasks: frozenset[str], load: Load
+) -> tuple[list[list[Outputs]], dict[Outputs, set[Outputs]]]:
+    """Joins the byte classes of different batch sizes that are equal in their common samples.
+
+    Being equal in common samples is not transitive: two classes of batch 4 may share their first sample with
+    one of batch 1. Only groups in which all pairs are equal become one class; other links are returned apart.
+    """
+    keys = list(groups)
+    places = {key: {cell.task(tasks) for cell in groups[key]} for key in keys}
+    links: dict[Outputs, set[Outputs]] = {key: set() for key in keys}
+    leading: dict[tuple[str, int], bytes] = {}
+    for index, one in enumerate(keys):
+        for other in keys[:index]:
+            if places[one].isdisjoint(places[other]) and _equal_in_common(one, other, load, leading):
+                links[one].add(other)
+                links[other].add(one)
+    merged, done, alike = [], set(), {}
+    for key in keys:
+        if key in done:
+            continue
+        component, waiting = {key}, [key]
+        while waiting:
+            for near in links[waiting.pop()] - component:
+                component.add(near)
+                waiting.append(near)
+        done |= component
+        if all(links[one] >= component - {one} for one in component):
+            merged.append([one for one in keys if one in component])
+        else:
+            merged.extend([one] for one in component)
+            alike.update({one: links[one] for one in component})
+    return merged, alike
+
+
+def _equal_in_common(one: Outputs, other: Outputs, load: Load, leading: dict[tuple[str, int], bytes]) -> bool:
+    if not batch_only(one, other):
+        return False
+    for first, second in zip(one, other, strict=True):
+        if first.tensor == second.tensor:
+            continue
+        if first.shape == second.shape:
+            return False
+        count = min(first.shape[0], second.shape[0])
+        for ref in (first, second):
+            if (ref.tensor, count) not in leading:
+                leading[ref.tensor, count] = np.ascontiguousarray(load(ref.tensor)[:count]).tobytes()
+        if leading[first.tensor, count] != leading[second.tensor, count]:
+            return False
+    return True
+
+
+def batch_only(one: Outputs, other: Outputs) -> bool:
+    """Whether two sets of outputs have equal names and types, and shapes that differ in the first axis
+    at most.
+    """
+    return len(one) == len(other) and all(
+        a.name == b.name and a.dtype == b.dtype and len(a.shape) == len(b.shape) and a.shape[1:] == b.shape[1:]
+        for a, b in zip(one, other, strict=True)
+    )

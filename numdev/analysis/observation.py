@@ -1,0 +1,39 @@
+"""One run of one cell, as the analysis sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OK = "ok"
+
+# No class follows from these: nothing was computed, or not what was asked for.
+GAPS = frozenset({"unsupported", "unrealised", "lost"})
+
+
+@dataclass(frozen=True)
+class OutputRef:
+    """One output of one run. `tensor` is its content address: equal addresses are equal bytes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    tensor: str
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One replicate of a cell.
+
+    `status` is `ok`, `failed`, `timeout`, `oom`, `signal:N`, `unsupported`, `unrealised` or `lost`; `reason`
+    says why it is not `ok`. A reference observation's `factors` hold only factors that change the
+    mathematical task, such as batch. `cell` names the stored record.
+    """
+
+    workload: str
+    factors: dict[str, str]
+    replicate: int
+    status: str
+    reason: str
+    outputs: tuple[OutputRef, ...]
+    reference: bool
+    cell: str

@@ -1,0 +1,149 @@
+"""How far each class is from the reference: exact integers, or the same model in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from numdev.analysis.classes import Outputs, key_of
+from numdev.analysis.deviation import Deviation, combined
+from numdev.analysis.observation import OK, Observation
+from numdev.analysis.sizes import Sizes
+
+# Rounding in float16 accumulates to about 1e-3 of an output's scale, other models and samples start at some
+# per cent.
+NOT_ROUNDING = 1e-2
+
+EXACT = "exact"
+WRONG = "wrong"
+STEP = "within one step"
+ROUNDING = "rounding"
+CHECK = "not rounding"
+UNKNOWN = "unknown"
+_WORST_FIRST = (WRONG, CHECK, UNKNOWN, STEP, ROUNDING, EXACT)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A set of outputs against the reference.
+
+    `verdict`, the worst over the outputs: `exact`; `wrong` (integers that differ from an exact integer
+    reference, or by more than one step from a rounded float reference); `within one step`; `rounding`
+    (floats within 1e-2 of the largest |reference|); `not rounding` (floats beyond that, or NaN and infinity
+    where the reference has none: check the model); `unknown` (`why` says why). `relative` is the largest
+    error in units of the largest |reference| of its output; None where there is no such scale.
+    """
+
+    verdict: str
+    deviation: Deviation
+    relative: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The reference outputs of each task: a set of levels of the task factors. `problems` lists what is
+    unusable.
+    """
+
+    outputs: dict[tuple[tuple[str, str], ...], Outputs]
+    problems: tuple[str, ...]
+
+    def of(self, levels: dict[str, str]) -> Outputs | None:
+        """The reference whose levels are all among `levels`; the most specific one."""
+        fit = [task for task in self.outputs if all(levels.get(name) == level for name, level in task)]
+        return self.outputs[max(fit, key=lambda task: (len(task), task))] if fit else None
+
+
+def references(workload: str, observations: Sequence[Observation]) -> Reference:
+    """The usable references of `workload`: those that ran, with equal bytes in every repeat."""
+    found: dict[tuple[tuple[str, str], ...], list[Observation]] = {}
+    for one in observations:
+        if one.reference and one.workload == workload:
+            found.setdefault(tuple(sorted(one.factors.items())), []).append(one)
+    outputs, problems = {}, []
+    for task, runs in sorted(found.items()):
+        where = ", ".join(f"{name} {level}" for name, level in task)
+        where = f" at {where}" if where else ""
+        good = {key_of(run.outputs) for run in runs if run.status == OK}
+        bad = min((run for run in runs if run.status != OK), key=lambda run: run.replicate, default=None)
+        if len(good) == 1:
+            outputs[task] = good.pop()
+        elif good:
+            problems.append(f"the reference{where} differs from run to run")
+        else:
+            problems.append(f"the reference{where} has no result: {bad.status} {bad.reason}".strip())
+    return Reference(outputs, tuple(problems))
+
+
+def judge(value: Outputs, ref: Outputs, sizes: Sizes) -> Judgement:
+    """The worst verdict over the outputs; outputs that the reference lacks make it `unknown`."""
+    parts = sizes.outputs(value, ref)
+    named = {one.name: one for one in ref}
+    own = {one.name: one for one in value}
+    verdicts, scaled, whys = [], [], []
+    for name, part in parts.items():
+        if part.incomparable:
+            verdicts.append(UNKNOWN)
+            whys.append(f"{name}: {part.incomparable}")
+            continue
+        verdict, relative = _judge_one(own[name].dtype, sizes.load(named[name].tensor), part)
+        verdicts.append(verdict)
+        scaled.append(relative)
+        if verdict == WRONG and not _whole(sizes.load(named[name].tensor)):
+            whys.append(f"{name}: more than one step from the reference")
+    worst = min(verdicts, key=_WORST_FIRST.index, default=UNKNOWN)
+    known = [relative for relative in scaled if relative is not None]
+    why = "; ".join(whys) if verdicts else "there are no outputs"
+    return Judgement(worst, combined(list(parts.values())), max(known, default=None), why)
+
+
+def _judge_one(dtype: str, ref: np.ndarray, part: Deviation) -> tuple[str, float | None]:
+    if part.max_abs is None and not part.nonfinite:
+        return (EXACT if part.differ == 0 else UNKNOWN), None
+    error = part.max_abs or 0.0
+    relative = error / part.scale if part.scale else (0.0 if error == 0 else None)
+    if np.dtype(dtype).kind in "biu":
+        if error == 0 and not part.nonfinite:
+            return EXACT, relative
+        return (WRONG if _whole(ref) or error > 1 or part.nonfinite else STEP), relative
+    if part.nonfinite or relative is None or relative > NOT_ROUNDING:
+        return CHECK, relative
+    return (EXACT if part.differ == 0 else ROUNDING), relative
+
+
+def _whole(ref: np.ndarray) -> bool:
+    return ref.dtype.kind in "biu" or bool(np.isfinite(ref).all() and (ref == np.rint(ref)).all())
+
+
+def closer(one: Judgement, baseline: Judgement) -> str:
+    """`closer`, `further` or `equal`: by the largest error in units of the reference's scale."""
+    first, second = _error(one), _error(baseline)
+    if first is None or second is None:
+        return ""
+    return "equal" if first == second else "closer" if first < second else "further"
+
+
+def _error(one: Judgement) -> float | None:
+    if one.verdict == UNKNOWN:
+        return None
+    if one.deviation.nonfinite:
+        return float("inf")
+    return one.relative if one.relative is not None else one.deviation.max_abs
+
+
+def worst(judgements: Sequence[Judgement]) -> Judgement | None:
+    return min(
+        judgements,
+        key=lambda one: (_WORST_FIRST.index(one.verdict), -one.deviation.total, -(_error(one) or 0.0)),
+        default=None,
+    )
+
+
+def nearest(judged: Mapping[str, Judgement | None]) -> tuple[str, ...]:
+    """The names with the smallest error, in their order; empty where no error is known."""
+    errors = {name: _error(one) for name, one in judged.items() if one is not None}
+    known = {name: error for name, error in errors.items() if error is not None}
+    return tuple(name for name, error in known.items() if error == min(known.values()))

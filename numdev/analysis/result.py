@@ -1,0 +1,116 @@
+"""The answer as data: what `numdev ... --json` prints, with a schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from numdev.analysis.deviation import Deviation
+from numdev.analysis.effects import Effect
+from numdev.analysis.reference import Judgement
+from numdev.analysis.repeats import Repeats
+from numdev.analysis.sufficient import Sufficient
+from numdev.analysis.table import Table
+
+VERSION = 1
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ClassAnswer(_Model):
+    """One equivalence class. `size` is its deviation from the class named `Workload.against`, None there and
+    for cells that gave no outputs; `closer` says whether it is closer to the reference than that class.
+
+    `spans` is true where the class holds several batch sizes, equal in all samples in common; `alike` names
+    classes of other batch sizes that are so too and could not be joined without contradiction.
+    """
+
+    name: str
+    failed: bool
+    cells: int
+    where: str
+    levels: tuple[dict[str, str], ...]
+    records: tuple[str, ...]
+    spans: bool
+    alike: tuple[str, ...]
+    reasons: tuple[str, ...]
+    size: Deviation | None
+    outputs: dict[str, Deviation]
+    changed_labels: tuple[str, ...]
+    reference: Judgement | None
+    closer: str
+
+
+class OddCell(_Model):
+    """A cell without a class: `kind` is `noisy` or `gap`."""
+
+    kind: str
+    levels: dict[str, str]
+    status: str
+    reason: str
+    records: tuple[str, ...]
+
+
+class Sentence(_Model):
+    """What a person reads: `about` is a factor, `run-to-run`, `reference`, `together`, ..."""
+
+    about: str
+    text: str
+
+
+class WorkloadAnswer(_Model):
+    """One workload. `against` names the class that sizes are measured from: the baseline's, else the largest.
+
+    `runs` counts cells' runs without those of the reference; `short` are the replicates that gave nothing in
+    cells that have a class nevertheless. `closest`: the classes nearest to the reference.
+    """
+
+    workload: str
+    cells: int
+    runs: int
+    levels: dict[str, tuple[str, ...]]
+    classes: tuple[ClassAnswer, ...]
+    without_class: tuple[OddCell, ...]
+    short: int
+    table: Table
+    effects: tuple[Effect, ...]
+    sufficient: Sufficient
+    repeats: Repeats
+    against: str
+    against_is_baseline: bool
+    closest: tuple[str, ...]
+    wrong: tuple[str, ...]
+    suspect: tuple[str, ...]
+    deviates: bool
+    sentences: tuple[Sentence, ...]
+
+
+class Answer(_Model):
+    """What the observations say, workload by workload.
+
+    `deviates`: some workload has more than one class, a noisy cell, or a class that is wrong against its
+    reference. `complete`: every run gave a result or is `unsupported` by its stack, and no level was
+    refused. `missing` counts the runs of every other status; `refused` are levels that this host could not
+    show, with the reason.
+    """
+
+    version: int = VERSION
+    baseline: dict[str, str]
+    workloads: tuple[WorkloadAnswer, ...]
+    refused: dict[str, str]
+    missing: dict[str, int]
+    deviates: bool
+    complete: bool
+    short: tuple[str, ...]
+
+    def json(self) -> dict[str, Any]:
+        """Plain JSON data: no NaN, no infinity."""
+        return self.model_dump(mode="json")
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of `Answer.json()`; docs/answer.schema.json is this."""
+    return Answer.model_json_schema(mode="serialization")

@@ -1,0 +1,107 @@
+"""`numdev doctor`: what this machine can do, before a matrix finds out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+
+import typer
+from rich.console import Console
+
+from numdev import cpu, files
+from numdev.cli import options
+from numdev.engines import open_engine
+from numdev.errors import NumdevError
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at. `state` is ok, partly or missing."""
+
+    name: str
+    state: str
+    found: str
+    remedy: str = ""
+
+
+def checks() -> list[Check]:
+    """Everything that `doctor` looks at, in the order in which a user meets it."""
+    return [_python(), *_processor(), _docker(), _base(), _disk()]
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    stacks = [minor for minor in ("3.9", "3.11", "3.13") if shutil.which(f"python{minor}")]
+    return Check("Python", "ok", f"{version}; for local stacks there is CPython {', '.join(stacks) or 'none'}")
+
+
+def _processor() -> list[Check]:
+    try:
+        host = cpu.host()
+    except OSError as error:
+        return [Check("processor", "missing", str(error), "CPU profiles need an x86-64 Linux machine.")]
+    facts = Check("processor", "ok", f"{host.brand}, {host.vendor}, {host.simd}")
+    if host.refusal:
+        remedy = "Only the profile `host` can run here. Intel since Ivy Bridge has CPUID faulting; in a guest, the hypervisor must offer it."
+        return [facts, Check("CPU profiles", "missing", host.refusal, remedy)]
+    fit, unfit = [], []
+    for name in cpu.names()[1:]:
+        try:
+            cpu.shown(name, host)
+            fit.append(name)
+        except NumdevError:
+            unfit.append(name)
+    lacking = f"; not {', '.join(unfit)}: this processor lacks features" if unfit else ""
+    return [facts, Check("CPU profiles", "partly" if unfit else "ok", f"{', '.join(fit)}{lacking}")]
+
+
+def _docker() -> Check:
+    try:
+        engine = open_engine("docker", files.cache_dir())
+    except NumdevError as error:
+        return Check("Docker", "missing", error.what, "Without it the local engine runs, which isolates nothing.")
+    facts = engine.facts()
+    return Check("Docker", "ok", f"version {facts['version']}")
+
+
+def _base() -> Check:
+    if found := shutil.which("mmdebstrap"):
+        return Check("base images", "ok", f"mmdebstrap at {found}")
+    return Check("base images", "missing", "mmdebstrap is not installed", "apt-get install mmdebstrap")
+
+
+def _disk() -> Check:
+    folder = files.cache_dir()
+    while not folder.exists():
+        folder = folder.parent
+    status = os.statvfs(folder)
+    free = status.f_bavail * status.f_frsize
+    found = f"{free >> 30} GiB free for {files.cache_dir()}"
+    return Check(
+        "disk",
+        "ok" if free > 8 << 30 else "partly",
+        found,
+        "" if free > 8 << 30 else "The stacks need about 5 GiB.",
+    )
+
+
+def doctor(as_json: options.Json = False) -> None:
+    """Say what this machine can do: profiles, engines, disk."""
+    found = checks()
+    if as_json:
+        typer.echo(json.dumps([asdict(check) for check in found], indent=1))
+        return
+    console = Console(highlight=False)
+    marks = {
+        "ok": "[green]ok     [/green]",
+        "partly": "[yellow]partly [/yellow]",
+        "missing": "[red]missing[/red]",
+    }
+    for check in found:
+        console.print(f"{marks[check.state]} [bold]{check.name}[/bold]: ", end="")
+        console.print(check.found, markup=False)
+        if check.remedy:
+            console.print(f"        {check.remedy}", markup=False)

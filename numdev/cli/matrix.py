@@ -1,0 +1,151 @@
+"""`numdev matrix`: check, plan, run, schema."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from numdev import files
+from numdev.cli import options
+from numdev.cli.answering import finish
+from numdev.cli.progress import Live
+from numdev.engines import Engine, choose_engine
+from numdev.run import execute, plan, resolve, runfile
+from numdev.spec.cell import Cell
+from numdev.spec.matrix import load_matrix, schema
+from numdev.spec.select import selector
+from numdev.store import Store
+
+app = typer.Typer(no_args_is_help=True)
+File = Annotated[Path, typer.Argument(help="The matrix file.", metavar="MATRIX")]
+Select = Annotated[
+    str | None,
+    typer.Option("-k", metavar="EXPRESSION", help="Only cells that match, e.g. 'haswell and not torch'."),
+]
+
+
+def _everything(cell: Cell) -> bool:
+    return True
+
+
+@app.command("check")
+def check(matrix: File, images: options.Images = None) -> None:
+    """Say whether a matrix is valid, and all that is wrong with it; run nothing."""
+    loaded = load_matrix(matrix)
+    folder = options.images_folder(images, matrix)
+    note = Console(stderr=True, highlight=False).print
+    resolved = resolve.resolve(loaded, folder, files.cache_dir(), lambda line: note(line, markup=False))
+    console = Console(highlight=False)
+    console.print(
+        f"{matrix} is valid: {len(loaded.cells)} cells x {loaded.repeats} repeats, "
+        f"{len(loaded.workloads)} workloads, {len(resolved.stacks)} stacks.",
+        markup=False,
+    )
+    for name, reason in resolved.refused.items():
+        console.print(f"The profile {name} cannot be shown on this host: {reason}.", markup=False)
+
+
+@app.command("plan")
+def show_plan(
+    matrix: File,
+    select: Select = None,
+    engine: options.Engine = "auto",
+    store: options.StoreFolder = options.STORE,
+    images: options.Images = None,
+) -> None:
+    """Show what would run, by image and profile, and what is stored already; run nothing.
+
+    Stacks that are not there yet are made, for their content is part of every cell's name.
+    """
+    console = Console(highlight=False)
+    resolved, chosen, made, opened = _prepare(matrix, images, engine, store, create=False, select=select)
+    wanted = selector(select) if select else _everything
+    result = plan.make_plan(resolved, made, opened, select=wanted)
+    table = Table("stack", "profile", "to run", "stored", "refused", box=None, pad_edge=False)
+    rows: dict[tuple[str, str], Counter[str]] = {}
+    for item in result.items:
+        row = rows.setdefault((item.cell.stack, item.cell.profile), Counter())
+        row["stored" if item.digest in result.stored else "refused" if item.refusal else "run"] += 1
+    for (stack, profile), row in rows.items():
+        table.add_row(stack, profile, *(str(row[key] or "-") for key in ("run", "stored", "refused")))
+    console.print(table)
+    running = sum(len(group.items) for group in result.groups)
+    console.print(
+        f"{running} to run in {len(result.groups)} containers, {len(result.stored)} stored, "
+        f"{len(result.refused)} cannot run here.",
+        markup=False,
+    )
+    for reason, count in Counter(item.refusal for item in result.refused).items():
+        console.print(f"  {count} x {reason}", markup=False)
+    chosen.stop()
+
+
+@app.command("run")
+def run(
+    matrix: File,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=256, help="Containers at a time.")] = max(
+        1, (os.cpu_count() or 1) // 2
+    ),
+    select: Select = None,
+    engine: options.Engine = "auto",
+    store: options.StoreFolder = options.STORE,
+    images: options.Images = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Run cells again that have failed before.")] = False,
+    as_json: options.Json = False,
+    fail_on_deviation: options.FailOnDeviation = False,
+) -> None:
+    """Run what is not stored yet, then answer. Ctrl-C stops cleanly; running again goes on."""
+    resolved, chosen, made, opened = _prepare(matrix, images, engine, store, create=True, select=select)
+    assert opened is not None
+    wanted = selector(select) if select else _everything
+    result = plan.make_plan(resolved, made, opened, select=wanted, retry=retry)
+    described = runfile.make_run(resolved, result, chosen.facts())
+    total = sum(len(group.items) for group in result.groups)
+    with Live(total, len(result.stored), len(result.refused)) as live:
+        progress = execute.Progress(live.started, live.ended)
+        execute.Execution(resolved, chosen, made, opened, files.cache_dir(), progress).run(result, jobs)
+    opened.write_run(described.matrix, described.model_dump(mode="json"))
+    finish(described, opened, as_json, fail_on_deviation)
+
+
+@app.command("schema")
+def show_schema() -> None:
+    """Print the JSON Schema of matrix files, for editors."""
+    typer.echo(json.dumps(schema(), indent=1, sort_keys=True))
+
+
+def _prepare(
+    matrix: Path, images: Path | None, engine: str, store: Path, *, create: bool, select: str | None
+) -> tuple[resolve.Resolved, Engine, dict[str, resolve.Environment], Store | None]:
+    """Everything before the first cell; says on standard error what it settled on."""
+    note = Console(stderr=True, highlight=False)
+
+    def say(line: str) -> None:
+        note.print(line, markup=False, soft_wrap=True)
+
+    loaded = load_matrix(matrix)
+    wanted = selector(select) if select else _everything
+    folder = options.images_folder(images, matrix)
+    opened = Store.open(store, create=create) if create or (store / "numdev-store.json").exists() else None
+    cache = files.cache_dir()
+    resolved = resolve.resolve(loaded, folder, cache, say)
+    chosen, why = choose_engine(engine, cache)
+    if why:
+        say(why)
+    cells = [cell for cell in loaded.cells if wanted(cell)]
+    cells += plan.reference_cells(resolved, cells)
+    made = resolve.environments(resolved, sorted({cell.stack for cell in cells}), chosen, say)
+    say(
+        f"{loaded.name}: {len(cells)} cells on the {chosen.name} engine, stacks {', '.join(sorted(made))}; "
+        f"this processor: {resolved.host.brand} ({resolved.host.simd})."
+    )
+    for name, reason in resolved.refused.items():
+        say(f"The profile {name} cannot be shown here: {reason}.")
+    return resolved, chosen, made, opened

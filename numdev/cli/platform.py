@@ -1,0 +1,76 @@
+"""`numdev platform`: the CPUs that a program can be shown."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from numdev import cpu
+from numdev.cli import options
+from numdev.errors import ProfileRefused
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command("list")
+def list_profiles() -> None:
+    """List the profiles and whether this host can show them."""
+    host = cpu.host()
+    console = Console(highlight=False)
+    table = Table("profile", "vendor", "SIMD", "L1d", "here", box=None, pad_edge=False)
+    missing: dict[str, str] = {}
+    for name in cpu.names():
+        if name == cpu.HOST:
+            table.add_row(name, host.vendor, host.simd, "", "yes: the real one")
+            continue
+        profile = cpu.load(name)
+        first = next((cache.size for cache in profile.caches if (cache.level, cache.type) == (1, "data")), "?")
+        try:
+            cpu.shown(name, host)
+            here = "yes"
+        except ProfileRefused as error:
+            here = "no"
+            missing[name] = error.why
+        table.add_row(name, profile.vendor, profile.simd, first, here)
+    console.print(table)
+    for reason in dict.fromkeys(missing.values()):
+        names = ", ".join(name for name, why in missing.items() if why == reason)
+        console.print(f"\nNot here: {names}.\nWhy: {reason}", markup=False)
+
+
+@app.command("show")
+def show(
+    profile: Annotated[str, typer.Argument(help="A profile's name, or host.")], as_json: options.Json = False
+) -> None:
+    """Show what a profile is: identity, features and caches."""
+    host = cpu.host()
+    if profile == cpu.HOST:
+        data = host.facts()
+    else:
+        data = cpu.load(profile).model_dump(mode="json")
+    if as_json:
+        typer.echo(json.dumps(data, indent=1, sort_keys=True))
+        return
+    console = Console(highlight=False)
+    for key, value in data.items():
+        if key == "caches":
+            for cache in value:
+                console.print(
+                    f"cache     L{cache['level']} {cache['type']}: {cache['size']}, {cache['ways']} ways, "
+                    f"shared by {cache['threads']} threads",
+                    markup=False,
+                )
+            continue
+        text = ", ".join(value) if isinstance(value, list) else value
+        console.print(f"{key:<9} {text}", markup=False)
+    if profile != cpu.HOST:
+        try:
+            shown = cpu.shown(profile, host)
+            dropped = f", without {', '.join(shown.dropped)}" if shown.dropped else ""
+            console.print(f"here      can be shown{dropped}", markup=False)
+        except ProfileRefused as error:
+            console.print(f"here      cannot be shown: {error.why}", markup=False)

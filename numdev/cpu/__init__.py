@@ -1,0 +1,8 @@
+"""The CPU a program is shown: profiles, this host, and the CPUID table that one becomes on the other."""
+
+from numdev.cpu.host import Host, host
+from numdev.cpu.profile import HOST, Profile, load, names
+from numdev.cpu.realised import contradictions
+from numdev.cpu.table import Shown, replica, shown
+
+__all__ = ["HOST", "Host", "Profile", "Shown", "contradictions", "host", "load", "names", "replica", "shown"]

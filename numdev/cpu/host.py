@@ -1,0 +1,96 @@
+"""This machine's processor, and whether it lets itself be hidden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+from numdev import digests
+from numdev.cpu.features import present, simd_level
+from numdev.worker import launcher
+from numdev.worker.cpuid import Cpuid, Registers
+
+VENDORS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}
+
+
+@dataclass(frozen=True)
+class Host:
+    """The real CPUID table, as far as it tells what the processor computes with.
+
+    leaves: (leaf, subleaf) -> EAX, EBX, ECX, EDX; `refusal`: why no profile can be shown here, or "".
+    """
+
+    leaves: dict[tuple[int, int], Registers]
+    refusal: str
+
+    def cpuid(self, leaf: int, subleaf: int = 0) -> Registers:
+        return self.leaves.get((leaf, subleaf), (0, 0, 0, 0))
+
+    @cached_property
+    def vendor(self) -> str:
+        _, ebx, ecx, edx = self.cpuid(0)
+        return b"".join(part.to_bytes(4, "little") for part in (ebx, edx, ecx)).decode("ascii", "replace")
+
+    @cached_property
+    def family_model_stepping(self) -> tuple[int, int, int]:
+        eax = self.cpuid(1)[0]
+        family, model = eax >> 8 & 15, eax >> 4 & 15
+        if family in (6, 15):
+            model |= eax >> 12 & 0xF0
+        if family == 15:
+            family += eax >> 20 & 0xFF
+        return family, model, eax & 15
+
+    @cached_property
+    def features(self) -> frozenset[str]:
+        return present(self.cpuid)
+
+    @cached_property
+    def brand(self) -> str:
+        words = [word for leaf in (0x80000002, 0x80000003, 0x80000004) for word in self.cpuid(leaf)]
+        data = b"".join(word.to_bytes(4, "little") for word in words)
+        return " ".join(data.split(b"\0")[0].decode("ascii", "replace").split())
+
+    @property
+    def simd(self) -> str:
+        return simd_level(self.features)
+
+    def facts(self) -> dict[str, object]:
+        """What a record says of the machine: nothing that names it, all that its arithmetic may depend on."""
+        family, model, stepping = self.family_model_stepping
+        return {
+            "vendor": self.vendor,
+            "family": family,
+            "model": model,
+            "stepping": stepping,
+            "brand": self.brand,
+            "features": sorted(self.features),
+            "simd": self.simd,
+        }
+
+    @property
+    def digest(self) -> str:
+        """The platform's part of a cell's digest."""
+        facts = self.facts()
+        del facts["brand"]
+        return digests.of_json({**facts, "caches": [list(row) for row in self.caches()]})
+
+    def caches(self) -> list[Registers]:
+        leaf = 4 if self.vendor == "GenuineIntel" else 0x8000001D
+        return [self.cpuid(leaf, sub) for sub in range(8) if self.cpuid(leaf, sub)[0] & 31]
+
+
+def read_leaves(real: Cpuid) -> dict[tuple[int, int], Registers]:
+    """All leaves that the table of a profile may draw on."""
+    leaves: dict[tuple[int, int], Registers] = {}
+    for first in (0, 0x80000000):
+        for leaf in range(first, min(real(first)[0], first + 0x40) + 1):
+            for subleaf in range(8 if leaf in (4, 7, 0xD, 0x8000001D) else 1):
+                leaves[leaf, subleaf] = real(leaf, subleaf)
+    return leaves
+
+
+@cache
+def host() -> Host:
+    """This machine. Raises OSError where it is no x86-64 processor."""
+    return Host(read_leaves(Cpuid()), launcher.check())

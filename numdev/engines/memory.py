@@ -1,0 +1,100 @@
+"""An engine in memory, for tests and for trying out designs: a function stands in for every cell.
+
+It reads the same job folder and writes the same output folder as a container does, so that all code around it is the
+code that runs with real engines.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from numdev import digests
+from numdev.engines.protocol import Ending, Environment, Launch, Say, stack_digest
+from numdev.spec.stack import Stack
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a cell is said to have done. A status of "missing" leaves no result, as a lost container does."""
+
+    outputs: dict[str, np.ndarray] = field(default_factory=dict)
+    status: str = "ok"
+    reason: str = ""
+    realised: dict[str, Any] = field(default_factory=dict)
+
+
+# stack, the cell's entry in job.json, the CPUID table's text or None -> what it does.
+Player = Callable[[str, dict[str, Any], str | None], Played]
+
+
+class MemoryEngine:
+    """Plays every cell by a function.
+
+    Args:
+        player: what a cell does.
+        ending: how each container ends.
+    """
+
+    name = "memory"
+
+    def __init__(self, player: Player, ending: Ending = Ending("ok")) -> None:
+        self.player = player
+        self.ending = ending
+        self.launches: list[Launch] = []
+        self.stopped = False
+
+    def facts(self) -> dict[str, Any]:
+        return {"engine": self.name}
+
+    def environment(self, stack: Stack, say: Say) -> Environment:
+        say(f"{stack.name}: in memory")
+        return Environment(f"memory:{stack.name}", stack_digest(stack, digests.of_json(stack.name)), {}, "", "")
+
+    def run(self, launch: Launch, poll: Callable[[], None]) -> Ending:
+        self.launches.append(launch)
+        job = json.loads((launch.job / "job.json").read_text())
+        table = (launch.job / "table.txt").read_text() if launch.profiled else None
+        stack = launch.environment.id.removeprefix("memory:")
+        for cell in job["cells"]:
+            if self.stopped:
+                return Ending("lost", "stopped")
+            _event(launch.out, "start", cell["id"])
+            played = self.player(stack, cell, table)
+            if played.status != "missing":
+                _write(launch.out / cell["id"], played)
+                _event(launch.out, "end", cell["id"])
+            poll()
+        return self.ending
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def _event(out: Path, event: str, cell: str) -> None:
+    with open(out / "events.jsonl", "a") as file:
+        file.write(json.dumps({"event": event, "cell": cell}) + "\n")
+
+
+def _write(folder: Path, played: Played) -> None:
+    folder.mkdir()
+    rows = []
+    for index, (name, array) in enumerate(sorted(played.outputs.items())):
+        stream = io.BytesIO()
+        np.lib.format.write_array(stream, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
+        (folder / f"{index}.npy").write_bytes(stream.getvalue())
+        rows.append({"name": name, "file": f"{index}.npy", "sha256": digests.of_bytes(stream.getvalue())})
+    result = {
+        "status": played.status,
+        "reason": played.reason,
+        "outputs": rows if played.status == "ok" else [],
+        "realised": played.realised,
+        "seconds": 0.0,
+    }
+    (folder / "result.json").write_text(json.dumps(result))

@@ -1,0 +1,106 @@
+"""What an engine is: it makes a stack's environment and runs jobs in it. It never learns what a factor is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from numdev import digests
+from numdev.spec.stack import Stack
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a stack's cells run. `id` is the engine's own name for it, `facts` go into every record."""
+
+    id: str
+    digest: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    site: str = ""
+    python: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """For a container: bytes of memory, processes, CPUs (None: as many as there are)."""
+
+    memory: int
+    pids: int
+    cpus: int | None = None
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One job: an environment, the job's folder, the folder for what it writes, and whether table.txt is shown."""
+
+    environment: Environment
+    job: Path
+    out: Path
+    profiled: bool
+    limits: Limits
+    label: str
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the container itself ended: "ok", or a status and a reason for the cells it still owed."""
+
+    status: str
+    reason: str = ""
+
+
+class Engine(Protocol):
+    name: str
+
+    def environment(self, stack: Stack, say: Say) -> Environment:
+        """The stack's environment, made where it is missing. `digest` is the stack digest.
+
+        Raises:
+            StackFailed, HashMismatch, DownloadFailed: it cannot be made.
+        """
+
+    def run(self, launch: Launch, poll: Callable[[], None]) -> Ending:
+        """Runs a job to its end; calls `poll` a few times a second. May be called from several threads."""
+
+    def stop(self) -> None:
+        """Ends and removes all that this engine has running; may be called at any time, more than once."""
+
+    def facts(self) -> dict[str, Any]:
+        """What a record says of the engine."""
+
+
+def command(python: str, job: str, out: str, profiled: bool) -> list[str]:
+    """What runs a job, with the paths as they are in the environment."""
+    module = [python, "-S", "-B", "-m"]
+    supervisor = [*module, "numdev_worker.supervisor", job, out]
+    if not profiled:
+        return supervisor
+    return [*module, "numdev_worker.launcher", "--table", f"{job}/table.txt", "--", *supervisor]
+
+
+def variables(job: str, site: str, scratch: str) -> dict[str, str]:
+    """The whole environment of a job: nothing of the user's own reaches a cell."""
+    return {
+        "HOME": scratch,
+        "LC_ALL": "C.UTF-8",
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONPATH": f"{job}/python:{site}",
+        "TMPDIR": scratch,
+        "TZ": "UTC",
+    }
+
+
+def stack_digest(stack: Stack, site: str) -> str:
+    """The stack's part of a cell's digest: the same on every engine, for it is the same software.
+
+    Args:
+        site: digest of the unpacked wheels, or of what else is installed.
+    """
+    return digests.of_json({"site": site, "base": stack.base, "python": stack.python, "backend": stack.backend})

@@ -1,0 +1,172 @@
+"""The plan: every replicate of every cell, what it is called, what is already there, and what runs together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from numdev import digests
+from numdev.cpu import HOST
+from numdev.engines import Environment
+from numdev.run.resolve import Resolved
+from numdev.spec.cell import DEFAULTS, Cell
+from numdev.store import Record, Store
+from numdev.worker.formats import BACKENDS, PROGRAM_FORMATS
+
+# A container that ended before the cell did says nothing about the cell: such cells run again.
+TRANSIENT = frozenset({"lost"})
+
+
+@dataclass(frozen=True)
+class Item:
+    """One replicate of one cell. `refusal` is set where it cannot run: recorded, and not tried."""
+
+    cell: Cell
+    replicate: int
+    digest: str
+    format: str
+    causes: dict[str, Any]
+    reference: bool = False
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells that one container serves: one stack under one profile."""
+
+    stack: str
+    profile: str
+    items: list[Item]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """items: all of them. groups: what has to run. refused: what cannot. stored: digests of what is there."""
+
+    items: list[Item]
+    groups: list[Group]
+    refused: list[Item]
+    stored: set[str] = field(default_factory=set)
+
+
+def reference_cells(resolved: Resolved, cells: Iterable[Cell]) -> Iterator[Cell]:
+    """The cells whose results are compared with: one for each workload and batch that `cells` have."""
+    if resolved.matrix.reference is None:
+        return
+    backend = BACKENDS[resolved.stacks[resolved.matrix.reference].backend]
+    seen = set()
+    for cell in cells:
+        key = (cell.workload, cell.factors["batch"])
+        if key not in seen and set(backend.formats) & set(resolved.workloads[cell.workload].formats):
+            seen.add(key)
+            factors = {
+                **DEFAULTS,
+                "stack": resolved.matrix.reference,
+                "precision": "float64",
+                "batch": key[1],
+            }
+            yield Cell(cell.workload, factors)
+
+
+def make_plan(
+    resolved: Resolved,
+    environments: Mapping[str, Environment],
+    store: Store | None,
+    *,
+    select: Callable[[Cell], bool] = lambda cell: True,
+    retry: bool = False,
+) -> Plan:
+    """Names every replicate and sorts them into what is stored, what cannot run and what has to.
+
+    Args:
+        environments: by stack; only their digests are used here.
+        select: which cells of the matrix; the reference follows from them.
+        retry: whether cells that have failed before run again.
+    """
+    cells = [cell for cell in resolved.matrix.cells if select(cell)]
+    items = [
+        _item(resolved, environments, cell, replicate, reference)
+        for reference, some in ((False, cells), (True, list(reference_cells(resolved, cells))))
+        for cell in some
+        for replicate in range(1, (1 if reference else resolved.matrix.repeats) + 1)
+    ]
+    stored = {item.digest for item in items if store and _settled(store, item.digest, retry)}
+    groups: dict[tuple[str, str], list[Item]] = {}
+    refused = []
+    for item in items:
+        if item.digest in stored:
+            continue
+        if item.refusal:
+            refused.append(item)
+        else:
+            groups.setdefault((item.cell.stack, item.cell.profile), []).append(item)
+    ordered = [Group(stack, profile, some) for (stack, profile), some in groups.items()]
+    return Plan(items, ordered, refused, stored)
+
+
+def _settled(store: Store, digest: str, retry: bool) -> bool:
+    if not store.has(digest):
+        return False
+    status = store.record(digest).status
+    return status not in TRANSIENT and (status == "ok" or not retry)
+
+
+def _item(
+    resolved: Resolved, environments: Mapping[str, Environment], cell: Cell, replicate: int, reference: bool
+) -> Item:
+    workload = resolved.workloads[cell.workload]
+    table = resolved.profiles[cell.profile].digest if cell.profile in resolved.profiles else f"refused {cell.profile}"
+    causes = {
+        "stack": environments[cell.stack].digest,
+        "platform": resolved.host.digest,
+        "table": HOST if reference else table,
+        "workload": workload.digest,
+        "worker": resolved.worker,
+    }
+    format, refusal = choose_format(resolved, cell)
+    if cell.profile in resolved.refused and not reference:
+        refusal = f"this host cannot show the profile {cell.profile}: {resolved.refused[cell.profile]}"
+    return Item(cell, replicate, cell.digest(**causes, replicate=replicate), format, causes, reference, refusal)
+
+
+def choose_format(resolved: Resolved, cell: Cell) -> tuple[str, str]:
+    """The format in which a stack runs a workload, and why it cannot, or ""."""
+    name = resolved.stacks[cell.stack].backend
+    backend, workload = BACKENDS[name], resolved.workloads[cell.workload]
+    for format in PROGRAM_FORMATS:
+        if getattr(workload, "entry" if format == "module" else "command"):
+            refusal = "a program of your own computes in its own way: no optimization, precision or session entries"
+            varied = any(cell.factors[key] != DEFAULTS[key] for key in ("optimization", "precision"))
+            return format, refusal if varied or cell.prefixed("session") else ""
+    format = next((format for format in backend.formats if format in workload.formats), "")
+    if not format:
+        has = ", ".join(sorted(workload.formats)) or "nothing"
+        return "", f"{name} runs {', '.join(backend.formats)}; {workload.name} is there as {has}"
+    for key, levels in (("optimization", backend.optimizations), ("precision", backend.precisions)):
+        if cell.factors[key] not in levels:
+            return format, f"{name} has no {key} {cell.factors[key]!r}; it has {', '.join(levels)}"
+    if cell.prefixed("session") and not backend.session_entries:
+        return format, f"{name} has no session entries"
+    return format, ""
+
+
+def refusal_record(item: Item, environment: dict[str, Any]) -> Record:
+    """The record of a cell that cannot run here."""
+    return Record(
+        record=1,
+        digest=item.digest,
+        workload=item.cell.workload,
+        factors=dict(item.cell.factors),
+        replicate=item.replicate,
+        reference=item.reference,
+        status="unsupported",
+        reason=item.refusal,
+        causes=item.causes,
+        environment=environment,
+    )
+
+
+def plan_digest(plan: Plan) -> str:
+    """A digest over all that a plan would run: equal plans ask for equal results."""
+    return digests.of_json(sorted(item.digest for item in plan.items))

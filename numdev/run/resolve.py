@@ -1,0 +1,103 @@
+"""What a matrix names, made real: stacks, workloads, profiles and the environments that an engine has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numdev.worker
+from numdev import cpu, digests
+from numdev.engines import Engine, Environment
+from numdev.errors import InvalidInput, NumdevError, Problem, ProfileRefused
+from numdev.spec.matrix import Matrix
+from numdev.spec.stack import Stack, load_stack
+from numdev.workloads import Prepared, prepare
+
+WORKER = Path(numdev.worker.__file__).parent
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A matrix with everything it names.
+
+    refused: profiles that this host cannot show, with the reason; their cells are recorded as `unsupported`.
+    """
+
+    matrix: Matrix
+    stacks: dict[str, Stack]
+    workloads: dict[str, Prepared]
+    profiles: dict[str, cpu.Shown]
+    refused: dict[str, str]
+    host: cpu.Host
+
+    @cached_property
+    def worker(self) -> str:
+        """The digest of the code that runs in a cell."""
+        return digests.of_tree(WORKER, ".py")
+
+
+def resolve(matrix: Matrix, images: Path, cache: Path, say: Say) -> Resolved:
+    """Loads and checks all that a matrix names; nothing is built or run.
+
+    Raises:
+        InvalidInput: with the problems of all stacks, workloads and profiles at once.
+        DownloadFailed, HashMismatch: a built-in workload cannot be had.
+    """
+    problems: list[Problem] = []
+    stacks: dict[str, Stack] = {}
+    names = sorted({cell.stack for cell in matrix.cells} | ({matrix.reference} if matrix.reference else set()))
+    for name in names:
+        try:
+            stacks[name] = load_stack(images, name)
+        except InvalidInput as error:
+            problems += error.problems or [Problem(f"{matrix.path}: factors.stack", error.what)]
+    host = cpu.host()
+    profiles: dict[str, cpu.Shown] = {}
+    refused: dict[str, str] = {}
+    for name in sorted({cell.profile for cell in matrix.cells}):
+        try:
+            profiles[name] = cpu.shown(name, host)
+        except ProfileRefused as error:
+            refused[name] = error.why
+        except InvalidInput as error:
+            problems += [
+                Problem(f"{matrix.path}: factors.profile: {item.where}", item.what, item.remedy)
+                for item in error.problems
+            ]
+    workloads: dict[str, Prepared] = {}
+    for name in {cell.workload: None for cell in matrix.cells}:
+        try:
+            workloads[name] = prepare(matrix.workloads[name], matrix.path.parent, cache, say)
+        except InvalidInput as error:
+            problems += error.problems or [Problem(f"{matrix.path}: workloads.{name}", error.what)]
+    if problems:
+        raise InvalidInput(f"{matrix.path} cannot be run.", sorted(set(problems)))
+    return Resolved(matrix, stacks, workloads, profiles, refused, host)
+
+
+def environments(resolved: Resolved, names: list[str], engine: Engine, say: Say) -> dict[str, Environment]:
+    """The environment of each named stack, made where it is missing.
+
+    Raises:
+        NumdevError: the first one that cannot be made, after all have been tried.
+    """
+    made: dict[str, Environment] = {}
+    failures: list[NumdevError] = []
+
+    def one(name: str) -> None:
+        try:
+            made[name] = engine.environment(resolved.stacks[name], say)
+        except NumdevError as error:
+            failures.append(error)
+
+    with ThreadPoolExecutor(1) as pool:
+        list(pool.map(one, names))
+    for error in failures[1:]:
+        say(str(error))
+    if failures:
+        raise failures[0]
+    return made

@@ -1,0 +1,115 @@
+"""The file of a run: which records a matrix asked for, and what is needed to answer from them later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import Field, JsonValue
+
+from numdev import cpu
+from numdev.analysis import Answer, Observation, OutputRef, answer
+from numdev.errors import InvalidInput, StoreFailed
+from numdev.run.plan import Plan
+from numdev.run.resolve import Resolved
+from numdev.spec import yamlfile
+from numdev.spec.cell import DEFAULTS
+from numdev.store import Record, Store
+
+
+class Run(yamlfile.Strict):
+    """What one `numdev matrix run` was about."""
+
+    run: int = Field(ge=1, le=1)
+    matrix: str
+    engine: dict[str, JsonValue]
+    factors: dict[str, list[str]]
+    baseline: dict[str, str]
+    labels: dict[str, list[str]]
+    profiles: dict[str, dict[str, str]]
+    refused: dict[str, str]
+    workloads: dict[str, JsonValue]
+    cells: list[str] = Field(description="digests of the records, the reference's among them")
+
+
+def make_run(resolved: Resolved, plan: Plan, engine: dict[str, Any]) -> Run:
+    """The description of a run of this plan."""
+    matrix = resolved.matrix
+    factors = {"stack": [], "profile": [], **{key: [] for key in matrix.factors}}
+    for item in plan.items:
+        if item.reference:
+            continue
+        for key, level in item.cell.factors.items():
+            if key not in factors and level == DEFAULTS.get(key):
+                continue
+            levels = factors.setdefault(key, [])
+            if str(level) not in levels:
+                levels.append(str(level))
+    for key, levels in factors.items():
+        declared = [str(level) for level in matrix.factors.get(key, [])]
+        levels.sort(key=lambda level: declared.index(level) if level in declared else len(declared))
+    return Run(
+        run=1,
+        matrix=matrix.name,
+        engine=engine,
+        factors=factors,
+        baseline={key: str(matrix.baseline.get(key, levels[0])) for key, levels in factors.items() if levels},
+        labels={name: list(workload.labels) for name, workload in resolved.workloads.items() if workload.labels},
+        profiles={name: profile_facts(name, resolved.host) for name in factors["profile"]},
+        refused=resolved.refused,
+        workloads={name: workload.json() for name, workload in sorted(resolved.workloads.items())},
+        cells=[item.digest for item in plan.items],
+    )
+
+
+def profile_facts(name: str, host: cpu.Host) -> dict[str, str]:
+    """What the analysis may explain a class by."""
+    if name == cpu.HOST:
+        return {"simd": host.simd, "vendor": host.vendor}
+    profile = cpu.load(name)
+    return {"simd": profile.simd, "vendor": profile.vendor}
+
+
+def read_run(store: Store, name: str) -> Run:
+    """The run called `name`; StoreFailed where it is missing or damaged."""
+    data = store.run(name)
+    try:
+        return yamlfile.validate(Run, data, f"run {name}")
+    except InvalidInput as error:
+        raise StoreFailed(f"The run {name!r} is damaged.", str(error), "Run the matrix again.") from None
+
+
+def observe(run: Run, record: Record) -> Observation:
+    """A record as the analysis sees it: only factors of the matrix, and of the reference only the task."""
+    keys = ["batch"] if record.reference else list(run.factors)
+    return Observation(
+        workload=record.workload,
+        factors={key: str(record.factors.get(key, DEFAULTS.get(key, ""))) for key in keys if key in run.factors},
+        replicate=record.replicate,
+        status=record.status,
+        reason=record.reason,
+        outputs=tuple(
+            OutputRef(output.name, output.dtype, tuple(output.shape), output.tensor) for output in record.outputs
+        ),
+        reference=record.reference,
+        cell=record.digest,
+    )
+
+
+def answer_of(run: Run, store: Store) -> Answer:
+    """The answer from what the store has of a run; cells that it lacks are missing, and counted as such."""
+    records: Iterable[Record] = (store.record(digest) for digest in run.cells if store.has(digest))
+    return answer(
+        [observe(run, record) for record in records],
+        store.load,
+        baseline=run.baseline,
+        order=run.factors,
+        labels=run.labels,
+        profile_facts=run.profiles,
+        refused=run.refused,
+    )
+
+
+def not_run(run: Run, store: Store) -> int:
+    """How many of a run's cells the store does not have."""
+    return sum(not store.has(digest) for digest in run.cells)

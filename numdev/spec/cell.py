@@ -1,0 +1,78 @@
+"""Cells: one workload under one level of each factor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numdev import digests
+
+# The factors a matrix may vary, with the level each has where the matrix says nothing. A batch of `all` is the
+# workload's inputs as they are.
+DEFAULTS: dict[str, Any] = {
+    "profile": "host",
+    "threads": 1,
+    "optimization": "all",
+    "precision": "float32",
+    "batch": "all",
+}
+OPTION = re.compile(r"(?:session|env)\.[A-Za-z_][A-Za-z0-9_.]{0,63}")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One workload under one level of each factor; `factors` always holds `stack` and all of DEFAULTS."""
+
+    workload: str
+    factors: Mapping[str, Any]
+
+    @property
+    def stack(self) -> str:
+        return self.factors["stack"]
+
+    @property
+    def profile(self) -> str:
+        return self.factors["profile"]
+
+    def prefixed(self, kind: str) -> dict[str, str]:
+        """The levels of `session.*` or `env.*` factors, by the name after the dot."""
+        start = f"{kind}."
+        return {key[len(start) :]: value for key, value in sorted(self.factors.items()) if key.startswith(start)}
+
+    def label(self) -> str:
+        """A short name for people: only what is not at its default."""
+        parts = [self.workload, self.stack, self.profile]
+        for key, value in self.factors.items():
+            if key not in ("stack", "profile") and DEFAULTS.get(key) != value:
+                parts.append(f"{key}={value}")
+        return " ".join(parts)
+
+    def json(self) -> dict[str, Any]:
+        return {"workload": self.workload, "factors": dict(self.factors)}
+
+    def digest(self, *, stack: str, platform: str, table: str, workload: str, worker: str, replicate: int) -> str:
+        """The name of one replicate's result: over everything that can matter for its bytes.
+
+        Args:
+            stack: digest of the stack's site, base and CPython.
+            platform: digest of the real processor's identity.
+            table: digest of the CPUID table shown, or "host".
+            workload: digest of the prepared workload.
+            worker: digest of the code that runs in the cell.
+            replicate: the number of the repetition, from 1.
+        """
+        options = {key: value for key, value in self.factors.items() if key not in ("stack", "profile")}
+        return digests.of_json(
+            {
+                "cell": 1,
+                "stack": stack,
+                "platform": platform,
+                "table": table,
+                "workload": workload,
+                "worker": worker,
+                "options": options,
+                "replicate": replicate,
+            }
+        )

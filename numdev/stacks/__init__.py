@@ -1,0 +1,22 @@
+"""Stacks made real: locks, wheels by their hash, deterministic site folders, bases and image archives."""
+
+from __future__ import annotations
+
+from numdev.stacks.image import ImagePlan, image_plan, write_archive
+from numdev.stacks.lock import Locked, read_lock
+from numdev.stacks.recipe import dockerfile_for
+from numdev.stacks.relock import relock
+from numdev.stacks.site import SITE, Site, site_for
+
+__all__ = [
+    "SITE",
+    "ImagePlan",
+    "Locked",
+    "Site",
+    "dockerfile_for",
+    "image_plan",
+    "read_lock",
+    "relock",
+    "site_for",
+    "write_archive",
+]

@@ -1,0 +1,161 @@
+"""The site of a stack: its wheels unpacked into one folder, the same for every engine, kept by its digest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache as once
+from pathlib import Path
+from typing import Any
+
+from numdev import digests
+from numdev.errors import InvalidInput, StackFailed
+from numdev.files import read_json, storage_errors, write_json
+from numdev.spec.stack import Base, Stack, load_base
+from numdev.stacks import compiler, tools
+from numdev.stacks import unpack as unpacking
+from numdev.stacks.lock import Locked, read_lock
+from numdev.stacks.platform import Platform, this_machine
+from numdev.stacks.tools import Say
+from numdev.stacks.unpack import unpack
+from numdev.stacks.wheels import checked, wheels_for
+
+# Where a site lies in an image. Its bytecode names it too, so that tracebacks are the same under every engine.
+SITE = "/opt/numdev/site"
+RECORD_LIMIT = 4 << 20
+
+
+@dataclass(frozen=True)
+class Site:
+    """Unpacked wheels: the folder for sys.path, and the digest of the names and bytes of its files.
+
+    The digest leaves bytecode out, which follows from the sources. `python` is the stack's CPython ("3.11");
+    `facts` has the pins, the wheels with their hashes, the number of files and bytes, and the CPython that
+    made the bytecode (None: there is none).
+    """
+
+    path: Path
+    digest: str
+    python: str
+    facts: dict[str, Any] = field(hash=False)
+
+
+@once
+def code_digest() -> str:
+    """The digest of what makes a site: one that an older numdev has made is not taken for this one's."""
+    sources = (Path(__file__), Path(compiler.__file__), Path(unpacking.__file__))
+    return digests.of_json([digests.of_file(path) for path in sources])
+
+
+def site_for(stack: Stack, cache: Path, say: Say) -> Site:
+    """The site of a stack, made if the cache has none: milliseconds where it has.
+
+    Raises:
+        InvalidInput: the lock is missing or malformed.
+        HashMismatch, DownloadFailed: a wheel is not what is locked, or cannot be had.
+        StackFailed: a wheel cannot be unpacked, or the stack is a Dockerfile.
+    """
+    if stack.dockerfile:
+        raise StackFailed(
+            f"The stack {stack.name!r} has no site.",
+            f"Its image is built from {stack.dockerfile}.",
+            "Run it with the Docker engine, or declare its packages as pins instead.",
+        )
+    locked = read_lock(stack)
+    base = load_base(stack.folder.parent, stack.base)
+    platform = Platform(this_machine(), stack.python, base.glibc)
+    compiling = tools.interpreter(stack.python)
+    index = cache / "sites" / "index" / f"{_key(locked, platform, compiling)}.json"
+    return _recalled(index, stack) or _build(stack, locked, base, platform, compiling, cache, index, say)
+
+
+def _key(locked: Mapping[str, Locked], platform: Platform, compiling: tuple[str, str] | None) -> str:
+    packages = [[package.name, package.version, *package.hashes] for package in locked.values()]
+    tags = [platform.machine, platform.python, platform.glibc]
+    return digests.of_json([packages, tags, compiling[1] if compiling else None, code_digest()])
+
+
+def _recalled(index: Path, stack: Stack) -> Site | None:
+    if not index.is_file():
+        return None
+    try:
+        record = read_json(index, RECORD_LIMIT)
+        path = index.parent.parent / str(record["folder"]) / "site"
+        site = Site(path, str(record["digest"]), stack.python, dict(record["facts"]))
+    except (InvalidInput, LookupError, TypeError, ValueError):
+        return None
+    return site if path.is_dir() else None
+
+
+def _build(
+    stack: Stack,
+    locked: Mapping[str, Locked],
+    base: Base,
+    platform: Platform,
+    compiling: tuple[str, str] | None,
+    cache: Path,
+    index: Path,
+    say: Say,
+) -> Site:
+    wheels = wheels_for(stack, locked, platform, cache, say)
+    sites = cache / "sites"
+    with storage_errors(sites):
+        sites.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(dir=sites, prefix=".build-"))
+    try:
+        with storage_errors(sites):
+            os.chmod(building, 0o755)
+            site = building / "site"
+            site.mkdir()
+            say(f"{stack.name}: unpacking {len(wheels)} wheels")
+            hashes: dict[str, str] = {}
+            used = {name: checked(wheel, locked[name]) for name, wheel in wheels.items()}
+            size = sum(unpack(wheel, site, hashes) for wheel in wheels.values())
+            _add_bytecode(stack, site, compiling, say)
+            _fix_times(site, base.epoch)
+            digest = digests.of_json(hashes)
+            folder = f"{digest}-{'cp' + compiling[1] if compiling else 'nopyc'}"
+            if not (sites / folder).is_dir():
+                os.replace(building, sites / folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    facts = {
+        "pins": {name: package.version for name, package in locked.items()},
+        "wheels": {name: {"file": wheels[name].name, "sha256": used[name]} for name in wheels},
+        "files": len(hashes),
+        "bytes": size,
+        "bytecode": compiling[1] if compiling else None,
+        "machine": platform.machine,
+    }
+    write_json(index, {"folder": folder, "digest": digest, "facts": facts})
+    return Site(sites / folder / "site", digest, stack.python, facts)
+
+
+def _add_bytecode(stack: Stack, site: Path, compiling: tuple[str, str] | None, say: Say) -> None:
+    if compiling is None:
+        say(
+            f"{stack.name}: no CPython {stack.python} here, so no bytecode: its processes will start more slowly"
+        )
+        return
+    # The same bytes need the same seed: sets of constants are ordered by their hashes.
+    seed = {"PYTHONHASHSEED": "0"}
+    command = [compiling[0], "-S", "-s", "-W", "ignore", str(Path(compiler.__file__)), str(site), SITE]
+    status, lines = tools.run(command, environment=seed)
+    if status:
+        why = " ".join(" ".join(lines[-5:]).split())
+        raise StackFailed(
+            f"Stack {stack.name}: its bytecode cannot be made.", why, f"Look at {compiling[0]}."
+        )
+    for path in site.rglob("*.pyc"):
+        path.chmod(0o444)
+
+
+def _fix_times(site: Path, epoch: int) -> None:
+    for folder, _, files in os.walk(site, topdown=False):
+        for name in files:
+            os.utime(os.path.join(folder, name), (epoch, epoch))
+        os.chmod(folder, 0o755)
+        os.utime(folder, (epoch, epoch))

@@ -1,0 +1,182 @@
+"""The store's folder.
+
+    numdev-store.json            {"store": 1}
+    records/ab/<digest>-1.json   what became of a replicate; a retry is -2 and so on, nothing is overwritten
+    tensors/ab/<sha256>.npy      equal tensors are one file
+    runs/<matrix>.json           which records a matrix asked for last
+
+Everything else can be made again from these. A store may come from elsewhere: it is read in bounds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from numdev import digests, files
+from numdev.errors import InvalidInput, Problem, StoreFailed
+from numdev.spec import yamlfile
+from numdev.store.record import SCHEMA, Record
+
+VERSION = 1
+RECORD_LIMIT = 16 << 20
+_RECORD = re.compile(r"([0-9a-f]{64})-([1-9][0-9]{0,5})\.json")
+_TENSOR = re.compile(r"([0-9a-f]{64})\.npy")
+
+
+class Store:
+    """A store at `folder`; open it with `Store.open`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._attempts: dict[str, int] = {}
+        for path in self._files("records"):
+            if found := _RECORD.fullmatch(path.name):
+                self._attempts[found[1]] = max(self._attempts.get(found[1], 0), int(found[2]))
+
+    @classmethod
+    def open(cls, folder: Path, create: bool = False) -> Store:
+        """The store in `folder`.
+
+        Raises:
+            StoreFailed: there is none (and `create` is not set), it is damaged, or newer than this numdev.
+        """
+        marker = folder / "numdev-store.json"
+        if not marker.exists():
+            if not create:
+                raise StoreFailed(f"{folder} is no store.", "it has no numdev-store.json", "Run a matrix first.")
+            if folder.exists() and any(folder.iterdir()):
+                raise StoreFailed(
+                    f"{folder} is not empty and no store.", "", "Name an empty or a new folder with --store."
+                )
+            files.write_json(marker, {"store": VERSION})
+        try:
+            version = files.read_json(marker, 1 << 16)["store"]
+            if not isinstance(version, int):
+                raise TypeError
+        except (InvalidInput, KeyError, TypeError):
+            raise StoreFailed(f"{folder} is damaged.", f"{marker.name} cannot be read", "Restore it.") from None
+        if version > VERSION:
+            raise StoreFailed(
+                f"{folder} is from a newer numdev.",
+                f"it has version {version}, this numdev knows {VERSION}",
+                "Install a newer numdev.",
+            )
+        return cls(folder)
+
+    def has(self, digest: str) -> bool:
+        return digest in self._attempts
+
+    def record(self, digest: str) -> Record:
+        """The latest record of a digest; StoreFailed where it is missing or damaged."""
+        attempt = self._attempts.get(digest)
+        if attempt is None:
+            raise StoreFailed(f"{self.folder} has no record {digest[:12]}.")
+        return self._read(self._record_path(digest, attempt))
+
+    def put(self, record: Record) -> None:
+        """Adds a record; an earlier one of the same digest stays beside it."""
+        attempt = self._attempts.get(record.digest, 0) + 1
+        files.write_json(self._record_path(record.digest, attempt), record.json_data())
+        self._attempts[record.digest] = attempt
+
+    def put_tensor(self, data: bytes) -> str:
+        """Adds the bytes of a .npy file and returns their name; equal ones are stored once."""
+        name = digests.of_bytes(data)
+        path = self._tensor_path(name)
+        if not path.exists():
+            files.write_bytes(path, data)
+        return name
+
+    def load(self, tensor: str) -> np.ndarray:
+        """The array of a tensor, read-only; StoreFailed where it is missing or its bytes are not what they were."""
+        path = self._tensor_path(tensor)
+        if not path.is_file() or path.is_symlink() or digests.of_file(path) != tensor:
+            raise StoreFailed(
+                f"The tensor {tensor[:12]} of {self.folder} is missing or damaged.",
+                "its bytes do not have the digest that names them",
+                "`numdev store verify` lists all damage; delete what it names and run the matrix again.",
+            )
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except ValueError:
+            # An empty array cannot be mapped.
+            return np.load(path, allow_pickle=False)
+
+    def records(self) -> Iterator[Record]:
+        for digest in sorted(self._attempts):
+            yield self.record(digest)
+
+    def write_run(self, name: str, data: dict[str, Any]) -> None:
+        files.write_json(self.folder / "runs" / f"{name}.json", data)
+
+    def runs(self) -> list[str]:
+        return sorted(path.stem for path in (self.folder / "runs").glob("*.json"))
+
+    def run(self, name: str) -> dict[str, Any]:
+        """What `write_run` wrote; StoreFailed where there is none."""
+        path = self.folder / "runs" / f"{name}.json"
+        if not path.is_file():
+            known = ", ".join(self.runs()) or "none"
+            raise StoreFailed(f"{self.folder} has no run {name!r}.", f"there are: {known}", "Run the matrix first.")
+        data = files.read_json(path)
+        if not isinstance(data, dict) or data.get("run") != 1:
+            raise StoreFailed(f"{path} is damaged.", "it is no description of a run", "Run the matrix again.")
+        return data
+
+    def verify(self) -> list[Problem]:
+        """Everything that is not as it was written: damaged, missing, or not named by its content."""
+        problems = []
+        tensors = set()
+        for path in self._files("tensors"):
+            found = _TENSOR.fullmatch(path.name)
+            if not found or path.parent.name != path.name[:2]:
+                problems.append(Problem(self._name(path), "is not a tensor's name", "remove it"))
+            elif path.is_symlink() or digests.of_file(path) != found[1]:
+                problems.append(Problem(self._name(path), "has other bytes than it was named by", "remove it"))
+            else:
+                tensors.add(found[1])
+        for path in self._files("records"):
+            found = _RECORD.fullmatch(path.name)
+            if not found or path.parent.name != path.name[:2]:
+                problems.append(Problem(self._name(path), "is not a record's name", "remove it"))
+                continue
+            try:
+                record = self._read(path)
+            except StoreFailed as error:
+                problems.append(Problem(self._name(path), error.why or error.what, "remove it"))
+                continue
+            for output in record.outputs:
+                if output.tensor not in tensors:
+                    missing = f"its output {output.name} ({output.tensor[:12]}) is missing"
+                    problems.append(Problem(self._name(path), missing, "remove the record and run again"))
+        return sorted(problems)
+
+    def _read(self, path: Path) -> Record:
+        try:
+            data = files.read_json(path, RECORD_LIMIT)
+            if isinstance(data, dict) and isinstance(data.get("record"), int) and data["record"] > SCHEMA:
+                raise StoreFailed(f"{path} is from a newer numdev.", "its schema is newer", "Install a newer numdev.")
+            record = yamlfile.validate(Record, data, str(path))
+        except InvalidInput as error:
+            why = "; ".join(f"{problem.what}" for problem in error.problems)
+            raise StoreFailed(f"{path} is damaged.", why, "Remove it and run the matrix again.") from None
+        if not path.name.startswith(record.digest):
+            raise StoreFailed(f"{path} is damaged.", "it is not the record that its name says", "Remove it.")
+        return record
+
+    def _files(self, kind: str) -> Iterator[Path]:
+        yield from sorted(path for path in (self.folder / kind).glob("*/*") if not path.name.startswith("."))
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def _record_path(self, digest: str, attempt: int) -> Path:
+        return self.folder / "records" / digest[:2] / f"{digest}-{attempt}.json"
+
+    def _tensor_path(self, tensor: str) -> Path:
+        return self.folder / "tensors" / tensor[:2] / f"{tensor}.npy"

@@ -1,0 +1,45 @@
+"""One module a backend: `preload()` imports the framework, `run(task)` gives the outputs by name."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any, Dict, List, NamedTuple, Optional, Union
+
+import numpy as np
+
+
+class Unsupported(Exception):
+    """This stack cannot do what the cell asks for; the message says what."""
+
+
+class Task(NamedTuple):
+    """One run of one model.
+
+    folder: where the workload's files lie. model: the file of the format, or None. inputs: arrays by name.
+    """
+
+    format: str
+    model: Optional[str]
+    folder: str
+    entry: Optional[str]
+    command: List[str]
+    inputs: Dict[str, np.ndarray]
+    inputs_file: Optional[str]
+    threads: int
+    optimization: str
+    precision: str
+    session: Dict[str, str]
+    batch: Union[int, str]
+    scratch: str
+
+
+def backend(name: str) -> ModuleType:
+    """The module of a backend; the name is one of formats.BACKENDS, `module` or `command`."""
+    return importlib.import_module(f".{name}_", __name__)
+
+
+def run(name: str, task: Task) -> Dict[str, np.ndarray]:
+    """The outputs of a task under the stack's backend `name`, or as the user's own program."""
+    result: Any = backend(task.format if task.format in ("module", "command") else name).run(task)
+    return result

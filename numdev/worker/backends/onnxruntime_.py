@@ -1,0 +1,44 @@
+"""onnxruntime on the CPU: sequential, with threads, graph optimisation and session entries as the cell says."""
+
+from __future__ import annotations
+
+from typing import Dict
+
+import numpy as np
+
+from ..tensors import Refused
+from . import Task, Unsupported
+
+
+def preload() -> None:
+    import onnxruntime
+
+    # Warnings go to the log of the cell that causes them; version skew messages of a forked import do not help.
+    onnxruntime.set_default_logger_severity(3)
+
+
+def run(task: Task) -> Dict[str, np.ndarray]:
+    import onnxruntime as ort
+
+    levels = {
+        "off": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+        "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+        "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+        "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    }
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = task.threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = levels[task.optimization]
+    options.log_severity_level = 3
+    for key, value in sorted(task.session.items()):
+        options.add_session_config_entry(f"session.{key}", value)
+    session = ort.InferenceSession(task.model, options, providers=["CPUExecutionProvider"])
+    wanted = {item.name for item in session.get_inputs()}
+    if wanted != set(task.inputs):
+        raise Refused(f"the model's inputs are {sorted(wanted)}, the workload gives {sorted(task.inputs)}")
+    if task.precision != "float32":
+        raise Unsupported(f"onnxruntime computes in the model's own precision, not {task.precision}")
+    outputs = [item.name for item in session.get_outputs()]
+    return dict(zip(outputs, session.run(outputs, task.inputs)))

@@ -1,0 +1,59 @@
+"""The reference: an ONNX model evaluated operator by operator, floats in float64, integers exactly.
+
+onnx's own ReferenceEvaluator does the arithmetic; here the graph is only rewritten from float32 to float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+import numpy as np
+
+from ..tensors import Refused
+from . import Task
+
+
+def preload() -> None:
+    import onnx.reference  # noqa: F401
+
+
+def run(task: Task) -> Dict[str, np.ndarray]:
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    model = onnx.load(str(task.model), load_external_data=False)
+    _widen(model.graph)
+    names = [item.name for item in model.graph.output]
+    constant = {item.name for item in model.graph.initializer}
+    wanted = {item.name for item in model.graph.input} - constant
+    if wanted != set(task.inputs):
+        raise Refused(f"the model's inputs are {sorted(wanted)}, the workload gives {sorted(task.inputs)}")
+    inputs = {
+        name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in task.inputs.items()
+    }
+    return dict(zip(names, ReferenceEvaluator(model).run(names, inputs)))
+
+
+def _widen(graph: Any) -> None:
+    """float32 becomes float64 in a graph and its subgraphs: weights, constants, casts and declared types."""
+    import onnx
+    from onnx import TensorProto, numpy_helper
+
+    def widened(tensor: Any) -> Any:
+        array = numpy_helper.to_array(tensor).astype(np.float64)
+        return numpy_helper.from_array(array, tensor.name)
+
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            tensor.CopyFrom(widened(tensor))
+    for value in [*graph.input, *graph.output, *graph.value_info]:
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            value.type.tensor_type.elem_type = TensorProto.DOUBLE
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type == TensorProto.FLOAT:
+                attribute.t.CopyFrom(widened(attribute.t))
+            elif attribute.type == onnx.AttributeProto.GRAPH:
+                _widen(attribute.g)
+            elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.DOUBLE

@@ -1,0 +1,83 @@
+"""torch on the CPU: networks in the `net` format, TorchScript files and exported programs."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+import numpy as np
+
+from .. import net
+from ..tensors import Refused, named
+from . import Task, Unsupported
+
+
+def preload() -> None:
+    import torch
+
+    torch.set_grad_enabled(False)
+
+
+def run(task: Task) -> Dict[str, np.ndarray]:
+    import torch
+
+    torch.set_num_threads(task.threads)
+    if task.precision not in ("float32", "float64"):
+        raise Unsupported(f"torch does not compute in {task.precision} here")
+    inputs = {name: _cast(torch.from_numpy(array), task.precision) for name, array in task.inputs.items()}
+    with torch.inference_mode():
+        if task.format == "net":
+            return _net(task, inputs)
+        if task.format == "torchscript":
+            module = torch.jit.load(task.model, map_location="cpu")
+            module.eval()
+        else:
+            module = torch.export.load(task.model).module()
+        if task.precision == "float64":
+            module = module.double()
+        return named(module(*inputs.values()), [])
+
+
+def _cast(tensor: Any, precision: str) -> Any:
+    return tensor.double() if precision == "float64" and tensor.is_floating_point() else tensor
+
+
+def _net(task: Task, values: Dict[str, Any]) -> Dict[str, np.ndarray]:
+    import torch
+    from torch.nn import functional as F
+
+    description, arrays = net.load(str(task.model))
+    weights = {name: _cast(torch.from_numpy(array), task.precision) for name, array in arrays.items()}
+    values = dict(values)
+    for layer in description["layers"]:
+        w = {key: weights[layer[key]] for key in ("weight", "bias", "scale", "mean", "variance") if layer.get(key)}
+        x, *others = (values[name] for name in net.names(layer))
+        operation = layer["op"]
+        top, left, bottom, right = layer.get("padding", (0, 0, 0, 0))
+        stride = tuple(layer.get("stride", (1, 1)))
+        if operation == "conv":
+            padding: Any = (top, left)
+            if (top, left) != (bottom, right):
+                x, padding = F.pad(x, (left, right, top, bottom)), 0
+            y = F.conv2d(x, w["weight"], w.get("bias"), stride=stride, padding=padding)
+        elif operation == "maxpool":
+            if any((top, left, bottom, right)):
+                x = F.pad(x, (left, right, top, bottom), value=float("-inf"))
+            y = F.max_pool2d(x, tuple(layer["kernel"]), stride)
+        elif operation == "dense":
+            y = F.linear(x, w["weight"], w.get("bias"))
+        elif operation == "batchnorm":
+            y = F.batch_norm(x, w["mean"], w["variance"], w["scale"], w["bias"], False, 0.0, layer["epsilon"])
+        elif operation == "softmax":
+            y = F.softmax(x, dim=-1)
+        elif operation == "relu":
+            y = F.relu(x)
+        elif operation == "flatten":
+            y = torch.flatten(x, 1)
+        elif operation == "add":
+            y = x + others[0]
+        elif operation == "global_average_pool":
+            y = x.mean(dim=(2, 3))
+        else:
+            raise Refused(f"unknown operation {operation!r}")
+        values[layer["output"]] = y
+    return {name: values[name].numpy() for name in description["outputs"]}

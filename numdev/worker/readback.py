@@ -1,0 +1,91 @@
+"""What the libraries in this process really chose: declared is not realised."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import Any, Dict, List, Optional
+
+from . import cpuid as cpuids
+
+# The leaves by which libraries dispatch; checking all of them costs a trap each.
+_CHECKED = (
+    (0, 0),
+    (1, 0),
+    (4, 0),
+    (4, 1),
+    (4, 2),
+    (4, 3),
+    (7, 0),
+    (7, 1),
+    (0x80000000, 0),
+    (0x80000001, 0),
+    (0x80000006, 0),
+)
+
+
+def read(table_file: Optional[str]) -> Dict[str, Any]:
+    """Everything found, as plain JSON data.
+
+    Args:
+        table_file: the CPUID table that should be in force, or None under the profile `host`.
+    """
+    found: Dict[str, Any] = {"python": platform.python_version(), "libc": " ".join(platform.libc_ver())}
+    if table_file:
+        found["cpuid"] = _cpuid(table_file)
+    found["versions"] = {
+        name: str(getattr(sys.modules[name], "__version__", ""))
+        for name in ("numpy", "onnxruntime", "torch", "onnx")
+        if name in sys.modules
+    }
+    if "numpy" in sys.modules:
+        found["numpy_features"] = _numpy_features()
+    found["blas"] = _blas()
+    if "torch" in sys.modules:
+        found.update(_torch())
+    return found
+
+
+def _cpuid(table_file: str) -> Dict[str, Any]:
+    """Executes CPUID: how often the launcher was asked so far, and which leaves do not answer as the table says."""
+    real = cpuids.Cpuid()
+    table = cpuids.read_table(table_file)
+    in_force, traps, _, _ = real(cpuids.MAGIC)
+    if in_force != 1:
+        return {"traps": 0, "mismatches": []}
+    mismatches: List[str] = []
+    for leaf, subleaf in _CHECKED:
+        key = (leaf, subleaf) if (leaf, subleaf) in table.values else (leaf, None)
+        expected, mask = table.values.get(key, (0, 0, 0, 0)), table.masks.get(key, (0, 0, 0, 0))
+        if leaf in table.passed:
+            continue
+        if any((e ^ r) & ~m & 0xFFFFFFFF for e, r, m in zip(expected, real(leaf, subleaf), mask)):
+            mismatches.append(f"{leaf:#x}.{subleaf}")
+    return {"traps": traps, "mismatches": mismatches}
+
+
+def _numpy_features() -> List[str]:
+    for name in ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath"):
+        module = sys.modules.get(name)
+        if module is not None and hasattr(module, "__cpu_features__"):
+            return sorted(feature for feature, present in module.__cpu_features__.items() if present)
+    return []
+
+
+def _blas() -> List[Dict[str, Any]]:
+    """threadpoolctl's view of the BLAS and OpenMP libraries in the process, without their paths."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return []
+    keys = ("user_api", "internal_api", "version", "architecture", "num_threads", "threading_layer")
+    rows = [{key: row[key] for key in keys if row.get(key) is not None} for row in threadpool_info()]
+    return sorted(rows, key=lambda row: sorted(map(str, row.items())))
+
+
+def _torch() -> Dict[str, Any]:
+    torch = sys.modules["torch"]
+    return {
+        "torch_capability": torch.backends.cpu.get_cpu_capability(),
+        "torch_threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,154 @@
+"""The workloads that come with numdev: trained networks with real inputs, and small seeded ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from numdev.spec.workload import Preprocess
+from numdev.workloads import archive, images, net, onnxfile
+from numdev.workloads.packaged import member
+from numdev.workloads.seeded import Seeded
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A built-in workload as bytes: its model in each format, and its inputs."""
+
+    formats: dict[str, bytes]
+    inputs: bytes
+    labels: tuple[str, ...] = ()
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Builtin:
+    """`make` gives the bytes; `version` changes whenever they do."""
+
+    about: str
+    licence: str
+    make: Callable[[Path, Say], Made]
+    fetched: bool = False
+    version: int = 1
+
+
+_OCR = "rapidocr_onnxruntime/models/"
+_PICTURES = {
+    "page.png": "341a6f0a61557662b02734a9b6e56ec33a915b2c41886b97509dedf2a43b47a3",
+    "text.png": "bd84aa3a6e3c9887850d45d606c96b2e59433fbef50338570b63c319e668e6d1",
+    "coffee.png": "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7",
+    "chelsea.png": "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
+}
+
+
+def _pictures(names: tuple[str, ...], how: Preprocess, cache: Path, say: Say) -> np.ndarray:
+    decoded = [
+        images.decode(member("scikit-image", f"skimage/data/{name}", _PICTURES[name], cache, say), name)
+        for name in names
+    ]
+    return images.prepare(decoded, how)
+
+
+def _basic_pitch(cache: Path, say: Say) -> Made:
+    digest = "2c3c1d144bfa61ad236e92e169c13535c880469a12a047d4e73451f2c059a0ec"
+    model = member("basic-pitch", "basic_pitch/saved_models/icassp_2022/nmp.onnx", digest, cache, say)
+    # Two seconds each at 22,050 Hz: a chord of triangle waves and a melody of square waves. Integers only, for a sine
+    # of libm's may differ between machines.
+    time = np.arange(43844, dtype=np.int64)
+    chord = sum(_triangle(time, hertz) for hertz in (220, 277, 330))
+    notes = np.array([262, 294, 330, 349, 392, 440, 494, 523], np.int64)[time * 8 // 43844]
+    melody = np.where(time * notes // 11025 % 2 == 0, 12000, -12000)
+    samples = np.stack([chord // 3, melody]).astype(np.float32) / np.float32(32768)
+    inputs = archive.pack({"serving_default_input_2:0": samples[:, :, None]})
+    return Made({"onnx": model}, inputs, facts={"source": "basic-pitch 0.4.0", "input": "synthesised audio"})
+
+
+def _triangle(time: np.ndarray, hertz: int) -> np.ndarray:
+    phase = time * hertz * 65536 // 22050 % 65536
+    return np.abs(phase - 32768) * 2 - 32768
+
+
+def _ocr(model: str, digest: str, how: Preprocess, pictures: tuple[str, ...], labels: tuple[str, ...] = ()) -> Callable:
+    def make(cache: Path, say: Say) -> Made:
+        data = member("rapidocr-onnxruntime", _OCR + model, digest, cache, say)
+        inputs = archive.pack({how.input: _pictures(pictures, how, cache, say)})
+        facts = {"source": "rapidocr-onnxruntime 1.4.4", "input": f"photographs {', '.join(pictures)}"}
+        return Made({"onnx": data}, inputs, labels, facts)
+
+    return make
+
+
+def _preprocess(width: int, height: int) -> Preprocess:
+    return Preprocess(input="x", size=(width, height), channels="bgr", mean=["0.5"], std=["0.5"])
+
+
+def _net(build: Callable[[], tuple[net.Net, dict[str, str]]], samples: int) -> Callable[[Path, Say], Made]:
+    def make(cache: Path, say: Say) -> Made:
+        network, outputs = build()
+        description = network.description(outputs)
+        shape = (samples, *network.shape["input"])
+        inputs = archive.pack({"input": Seeded(99).normal(shape)})
+        formats = {
+            "net": net.pack(description, network.weights),
+            "onnx": onnxfile.from_net(description, network.weights),
+        }
+        return Made(formats, inputs, facts={"source": "seeded", "input": "seeded"})
+
+    return make
+
+
+def _matmul_integer(zero_points: bool) -> Callable[[Path, Say], Made]:
+    def make(cache: Path, say: Say) -> Made:
+        random = Seeded(6004)
+        a = random.integers(128, 255, (64, 64)).astype(np.uint8)
+        b = random.integers(-128, -61, (64, 64)).astype(np.int8)
+        facts = {"source": "onnxruntime issues 6004, 14642, 16105", "input": "seeded"}
+        return Made({"onnx": onnxfile.matmul_integer(b, zero_points)}, archive.pack({"a": a}), facts=facts)
+
+    return make
+
+
+def _qdq_conv(cache: Path, say: Say) -> Made:
+    weight = Seeded(5849).integers(-128, 127, (16, 16, 3, 3)).astype(np.int8)
+    inputs = archive.pack({"x": Seeded(98).normal((2, 16, 16, 16))})
+    return Made({"onnx": onnxfile.qdq_conv(weight, 16)}, inputs, facts={"source": "seeded", "input": "seeded"})
+
+
+_APACHE, _OWN = "Apache-2.0", "numdev's own"
+BUILTINS: dict[str, Builtin] = {
+    "basic-pitch": Builtin("note detection CNN on two seconds of audio", _APACHE, _basic_pitch, fetched=True),
+    "ocr-detector": Builtin(
+        "text detection CNN on a scanned page and a photograph",
+        _APACHE,
+        _ocr(
+            "ch_PP-OCRv4_det_infer.onnx",
+            "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
+            _preprocess(320, 192),
+            ("page.png", "coffee.png"),
+        ),
+        fetched=True,
+    ),
+    "ocr-classifier": Builtin(
+        "text direction CNN on four photographs",
+        _APACHE,
+        _ocr(
+            "ch_ppocr_mobile_v2.0_cls_infer.onnx",
+            "e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c",
+            _preprocess(192, 48),
+            ("page.png", "text.png", "coffee.png", "chelsea.png"),
+            ("0", "180"),
+        ),
+        fetched=True,
+    ),
+    "cnn-small": Builtin("the paper's small model, seeded: 2 convolutions, 3 dense layers", _OWN, _net(net.small, 4)),
+    "cnn-medium": Builtin("the paper's medium model, seeded: like ResNet-18", _OWN, _net(net.medium, 2)),
+    "cnn-five": Builtin("five seeded convolutions", _OWN, _net(net.five, 4)),
+    "matmul-integer": Builtin("scenario S1: u8 x s8 MatMulInteger, exact integers known", _OWN, _matmul_integer(True)),
+    "matmul-integer-nozp": Builtin("the same without zero points (scenario S4)", _OWN, _matmul_integer(False)),
+    "qdq-conv": Builtin("a quantised convolution, u8 x s8 (scenario S3)", _OWN, _qdq_conv),
+}
