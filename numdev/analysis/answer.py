@@ -48,8 +48,9 @@ def answer(
     this host cannot show, with the reason.
     What `load` raises is not caught.
     """
-    observations = list(observations)
     facts, refused = profile_facts or {}, dict(refused or {})
+    # Said once, as what this host could not show, and not again for every cell.
+    observations = [one for one in observations if one.factors.get("profile") not in refused]
     names = sorted({one.workload for one in observations})
     workloads = tuple(
         _workload(name, observations, load, baseline, order, labels.get(name, ()), facts, refused) for name in names

@@ -41,7 +41,9 @@ def in_short(
     if missing:
         said.append(f"Without a result: {listed(f'{count} {status}' for status, count in missing.items())}.")
     if refused:
-        said.append(f"This host could not show {listed(refused)}: what they would change is not known.")
+        for reason in dict.fromkeys(refused.values()):
+            names = listed(name for name, why in refused.items() if why == reason)
+            said.append(f"This host cannot show {names} ({reason}): what they would change is not known.")
     return tuple(said)
 
 

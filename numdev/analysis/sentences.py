@@ -67,8 +67,7 @@ def effect_sentence(effect: Effect, refused: Mapping[str, str]) -> str:
     if effect.pairs and effect.left_out:
         text += f"; {plural(effect.left_out, 'pair')} left out: noisy or no result"
     if effect.factor == "profile" and refused:
-        reasons = list(dict.fromkeys(refused.values()))
-        text += f"; refused by this host: {listed(refused)} ({'; '.join(reasons)})"
+        text += f"; this host cannot show {listed(refused)}"
     return text
 
 

@@ -17,9 +17,7 @@ app = typer.Typer(help="Software stacks: list, show, build and lock their images
 
 Images = Annotated[
     Path | None,
-    typer.Option(
-        "--images", help="The folder with one folder per stack (default: ./images).", show_default=False
-    ),
+    typer.Option("--images", help="The folder with one folder per stack (default: ./images).", show_default=False),
 ]
 Name = Annotated[str, typer.Argument(metavar="STACK", help="The name of a stack: see `numdev images list`.")]
 
@@ -54,9 +52,7 @@ def _load_all(folder: Path, names: list[str]) -> list[Stack]:
     if problems:
         raise InvalidInput("Some stacks are not valid.", problems)
     if not loaded:
-        raise InvalidInput(
-            f"There are no stacks in {folder}.", [Problem(str(folder), "no folder has a stack.yaml")]
-        )
+        raise InvalidInput(f"There are no stacks in {folder}.", [Problem(str(folder), "no folder has a stack.yaml")])
     return loaded
 
 
@@ -68,9 +64,7 @@ def list_stacks(images: Images = None) -> None:
     width = max(map(len, names), default=0)
     for stack in _declared(folder, names):
         pins = ", ".join(f"{name} {version}" for name, version in stack.pins.items())
-        typer.echo(
-            f"{stack.name:{width}}  {stack.backend:11}  CPython {stack.python}  {pins or stack.description}"
-        )
+        typer.echo(f"{stack.name:{width}}  {stack.backend:11}  CPython {stack.python}  {pins or stack.description}")
 
 
 def _declared(folder: Path, names: list[str]) -> list[Stack]:
@@ -116,9 +110,7 @@ def build(
             failed.append((stack, error))
             continue
         note = (
-            ""
-            if environment.facts.get("reproducible", True)
-            else "  (built from a Dockerfile: not bit-reproducible)"
+            "" if environment.facts.get("reproducible", True) else "  (built from a Dockerfile: not bit-reproducible)"
         )
         typer.echo(f"{stack.name}  {environment.id}{note}")
     if failed:

@@ -88,15 +88,9 @@ class _StackFile(Strict):
     @field_validator("pins")
     @classmethod
     def _pins(cls, value: dict[str, str]) -> dict[str, str]:
-        wrong = [
-            f"{name!r} is no package name in lower case with hyphens"
-            for name in value
-            if not _is(_PACKAGE, name)
-        ]
+        wrong = [f"{name!r} is no package name in lower case with hyphens" for name in value if not _is(_PACKAGE, name)]
         wrong += [
-            f"{name}: {version!r} is no exact version"
-            for name, version in value.items()
-            if not _is(_VERSION, version)
+            f"{name}: {version!r} is no exact version" for name, version in value.items() if not _is(_VERSION, version)
         ]
         if wrong:
             raise ValueError("; ".join(wrong))
@@ -229,16 +223,12 @@ def _problems(stack: Stack, images: Path) -> list[Problem]:
     for name in stack.from_pip:
         if name not in stack.pins:
             found.append(
-                Problem(
-                    f"{file}: from_pip", f"{name!r} is not among the pins", "add it there with its version"
-                )
+                Problem(f"{file}: from_pip", f"{name!r} is not among the pins", "add it there with its version")
             )
     if stack.dockerfile:
         if not stack.dockerfile.is_file():
             found.append(
-                Problem(
-                    f"{file}: dockerfile", f"{stack.dockerfile.name} does not exist", "add it to the folder"
-                )
+                Problem(f"{file}: dockerfile", f"{stack.dockerfile.name} does not exist", "add it to the folder")
             )
         return found
     if not stack.pins:
@@ -251,9 +241,7 @@ def _problems(stack: Stack, images: Path) -> list[Problem]:
     base = load_base(images, stack.base)
     if base.python != stack.python:
         remedy = f'write python: "{base.python}", or choose another base'
-        found.append(
-            Problem(f"{file}: python", f"{base.name} has CPython {base.python}, not {stack.python}", remedy)
-        )
+        found.append(Problem(f"{file}: python", f"{base.name} has CPython {base.python}, not {stack.python}", remedy))
     return found
 
 

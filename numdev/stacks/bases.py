@@ -67,9 +67,7 @@ def base_for(base: Base, machine: str, cache: Path, say: Say) -> BaseSystem:
         shutil.rmtree(work, ignore_errors=True)
     system = BaseSystem(folder / f"{sha256}.tar", sha256, size, kind, source, packages)
     write_json(record, asdict(system) | {"tar": system.tar.name})
-    way = (
-        f"taken from {source}" if kind == "registry" else f"bootstrapped from {len(packages)} Debian packages"
-    )
+    way = f"taken from {source}" if kind == "registry" else f"bootstrapped from {len(packages)} Debian packages"
     say(f"base {base.name}: {way}, {tools.megabytes(size)}, sha256 {sha256}")
     return system
 
@@ -137,9 +135,7 @@ def flatten(docker: str, image: str, target: Path, epoch: int) -> None:
     """Writes the root file system of an image as a tar whose bytes follow from the image alone."""
     status, lines = tools.run([docker, "create", "--network", "none", image, "true"])
     if status or not lines:
-        raise StackFailed(
-            f"No container can be made from {image}.", " ".join(lines[-3:]), "Check the engine."
-        )
+        raise StackFailed(f"No container can be made from {image}.", " ".join(lines[-3:]), "Check the engine.")
     container = lines[-1]
     exported = target.with_suffix(".export")
     try:

@@ -244,9 +244,7 @@ def write_archive(plan: ImagePlan, file: IO[bytes]) -> None:
     config = plan.config.encode("ascii")
     config_name = f"{digests.of_bytes(config)}.json"
     layers = [f"{digest}/layer.tar" for digest in (plan.base_sha256, plan.layer_sha256)]
-    manifest = json.dumps(
-        [{"Config": config_name, "RepoTags": [plan.tag], "Layers": layers}], separators=(",", ":")
-    )
+    manifest = json.dumps([{"Config": config_name, "RepoTags": [plan.tag], "Layers": layers}], separators=(",", ":"))
     with storage_errors(plan.base_tar):
         _member(file, "manifest.json", manifest.encode("ascii"), plan.epoch)
         _member(file, config_name, config, plan.epoch)

@@ -91,9 +91,7 @@ def _resolve(stack: Stack, wanted: list[str], platform: Platform) -> dict[str, L
         status, lines = tools.run(command, environment={"UV_NO_CONFIG": "1"})
         if status:
             why = " ".join(" ".join(lines[-12:]).split())
-            remedy = (
-                "Change the pins in its stack.yaml (or, if packages cannot be reached, check the network)."
-            )
+            remedy = "Change the pins in its stack.yaml (or, if packages cannot be reached, check the network)."
             raise StackFailed(f"Stack {stack.name}: the pins cannot be resolved.", why[:1500], remedy)
         data = target.read_bytes()
     locked, problems = parse_lock(data, "uv pip compile")

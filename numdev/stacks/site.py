@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache as once
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,16 @@ from numdev.errors import InvalidInput, StackFailed
 from numdev.files import read_json, storage_errors, write_json
 from numdev.spec.stack import Base, Stack, load_base
 from numdev.stacks import compiler, tools
-from numdev.stacks import unpack as unpacking
 from numdev.stacks.lock import Locked, read_lock
 from numdev.stacks.platform import Platform, this_machine
 from numdev.stacks.tools import Say
 from numdev.stacks.unpack import unpack
 from numdev.stacks.wheels import checked, wheels_for
 
-# Where a site lies in an image. Its bytecode names it too, so that tracebacks are the same under every engine.
+# Where a site lies in an image. Its bytecode says so too: the bytes must not depend on where the cache is.
 SITE = "/opt/numdev/site"
+# Raised by whoever makes the same wheels give other files, so that a site from before is not taken for it.
+LAYOUT = 1
 RECORD_LIMIT = 4 << 20
 
 
@@ -41,13 +41,6 @@ class Site:
     digest: str
     python: str
     facts: dict[str, Any] = field(hash=False)
-
-
-@once
-def code_digest() -> str:
-    """The digest of what makes a site: one that an older numdev has made is not taken for this one's."""
-    sources = (Path(__file__), Path(compiler.__file__), Path(unpacking.__file__))
-    return digests.of_json([digests.of_file(path) for path in sources])
 
 
 def site_for(stack: Stack, cache: Path, say: Say) -> Site:
@@ -75,7 +68,7 @@ def site_for(stack: Stack, cache: Path, say: Say) -> Site:
 def _key(locked: Mapping[str, Locked], platform: Platform, compiling: tuple[str, str] | None) -> str:
     packages = [[package.name, package.version, *package.hashes] for package in locked.values()]
     tags = [platform.machine, platform.python, platform.glibc]
-    return digests.of_json([packages, tags, compiling[1] if compiling else None, code_digest()])
+    return digests.of_json([packages, tags, compiling[1] if compiling else None, LAYOUT])
 
 
 def _recalled(index: Path, stack: Stack) -> Site | None:
@@ -136,9 +129,7 @@ def _build(
 
 def _add_bytecode(stack: Stack, site: Path, compiling: tuple[str, str] | None, say: Say) -> None:
     if compiling is None:
-        say(
-            f"{stack.name}: no CPython {stack.python} here, so no bytecode: its processes will start more slowly"
-        )
+        say(f"{stack.name}: no CPython {stack.python} here, so no bytecode: its processes will start more slowly")
         return
     # The same bytes need the same seed: sets of constants are ordered by their hashes.
     seed = {"PYTHONHASHSEED": "0"}
@@ -146,9 +137,7 @@ def _add_bytecode(stack: Stack, site: Path, compiling: tuple[str, str] | None, s
     status, lines = tools.run(command, environment=seed)
     if status:
         why = " ".join(" ".join(lines[-5:]).split())
-        raise StackFailed(
-            f"Stack {stack.name}: its bytecode cannot be made.", why, f"Look at {compiling[0]}."
-        )
+        raise StackFailed(f"Stack {stack.name}: its bytecode cannot be made.", why, f"Look at {compiling[0]}.")
     for path in site.rglob("*.pyc"):
         path.chmod(0o444)
 

@@ -50,12 +50,7 @@ def _problems(members: list[zipfile.ZipInfo]) -> list[str]:
     for item in members:
         name = item.filename
         parts = name.split("/")
-        if (
-            name.startswith("/")
-            or "\\" in item.orig_filename
-            or "\0" in item.orig_filename
-            or ":" in parts[0]
-        ):
+        if name.startswith("/") or "\\" in item.orig_filename or "\0" in item.orig_filename or ":" in parts[0]:
             found.append(f"{name!r} is not a relative path")
         elif any(part in ("", ".", "..") for part in parts):
             found.append(f"{name!r} leads out of its folder")
@@ -74,9 +69,7 @@ def _place(name: str) -> str | None:
     return None
 
 
-def _lay(
-    archive: zipfile.ZipFile, item: zipfile.ZipInfo, site: Path, hashes: dict[str, str], wheel: Path
-) -> int:
+def _lay(archive: zipfile.ZipFile, item: zipfile.ZipInfo, site: Path, hashes: dict[str, str], wheel: Path) -> int:
     name = _place(item.filename)
     if name is None:
         return 0
@@ -101,9 +94,7 @@ def _lay(
     return size
 
 
-def _same(
-    archive: zipfile.ZipFile, item: zipfile.ZipInfo, name: str, hashes: dict[str, str], wheel: Path
-) -> int:
+def _same(archive: zipfile.ZipFile, item: zipfile.ZipInfo, name: str, hashes: dict[str, str], wheel: Path) -> int:
     """Two wheels may bring the same file only with the same bytes."""
     state = hashlib.sha256()
     with archive.open(item) as source:

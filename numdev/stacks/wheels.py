@@ -72,9 +72,7 @@ def checked(wheel: Path, package: Locked) -> str:
     return digest
 
 
-def _fetch(
-    stack: Stack, missing: Mapping[str, Locked], platform: Platform, cache: Path, say: Say
-) -> dict[str, Path]:
+def _fetch(stack: Stack, missing: Mapping[str, Locked], platform: Platform, cache: Path, say: Say) -> dict[str, Path]:
     with storage_errors(cache):
         (cache / "wheels").mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=cache / "wheels", prefix=".fetch-"))
@@ -91,10 +89,7 @@ def _fetch(
             str(folder / "wheels"),
         ]
         _pip([*command, *_options(platform)], stack, missing, say)
-        return {
-            name: _adopt(stack, package, folder / "wheels", platform, cache)
-            for name, package in missing.items()
-        }
+        return {name: _adopt(stack, package, folder / "wheels", platform, cache) for name, package in missing.items()}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -137,9 +132,7 @@ def _failure(stack: Stack, wanted: Mapping[str, Locked], lines: list[str]) -> Nu
         named = re.search(r"\n\s*([A-Za-z0-9._-]+)(?:==[^\s]*)? from ", text)
         what = named[1] if named else "a package"
         expected = re.findall(r"Expected (?:or )?sha256 ([0-9a-f]{64})|\bor ([0-9a-f]{64})", text)
-        listed = ", ".join(first or second for first, second in expected[:3]) + (
-            " or others" * (len(expected) > 3)
-        )
+        listed = ", ".join(first or second for first, second in expected[:3]) + (" or others" * (len(expected) > 3))
         return HashMismatch(
             f"Stack {stack.name}: the wheel that pip finds for {what} is not the one that is locked.",
             f"expected sha256 {listed or 'as locked'}, got {got[1]}",
@@ -156,9 +149,7 @@ def _failure(stack: Stack, wanted: Mapping[str, Locked], lines: list[str]) -> Nu
 
 def _adopt(stack: Stack, package: Locked, folder: Path, platform: Platform, cache: Path) -> Path:
     """Moves what pip fetched for a package into the cache, after our own check."""
-    wheels = [
-        wheel for wheel in sorted(folder.glob("*.whl")) if platform.rank(wheel.name, package) is not None
-    ]
+    wheels = [wheel for wheel in sorted(folder.glob("*.whl")) if platform.rank(wheel.name, package) is not None]
     if not wheels:
         raise DownloadFailed(
             f"Stack {stack.name}: pip fetched no wheel of {package.name} {package.version} that fits.",

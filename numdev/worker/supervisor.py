@@ -37,7 +37,9 @@ class Supervisor:
 
     def run(self) -> None:
         try:
-            for cell_id, cell in self.job.cells.items():
+            # Cells that can share a zygote one after the other: importing a framework costs more than they do.
+            ordered = sorted(self.job.cells.items(), key=lambda pair: sorted(self.environment(pair[1]).items()))
+            for cell_id, cell in ordered:
                 self.say("start", cell_id)
                 status, reason = self.one(cell_id, cell)
                 if status:
@@ -71,9 +73,6 @@ class Supervisor:
         environment = dict(os.environ)
         if BACKENDS[self.job.backend].threads_by_environment or cell["format"] in ("module", "command"):
             environment.update({name: str(cell["threads"]) for name in THREAD_VARIABLES})
-        else:
-            # torch and its OpenMP: the number in the environment has to agree with what is set later.
-            environment["OMP_NUM_THREADS"] = str(cell["threads"])
         environment.update(cell["environment"])
         return environment
 

@@ -31,7 +31,23 @@ def run(task: Task) -> Dict[str, np.ndarray]:
     inputs = {
         name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in task.inputs.items()
     }
-    return dict(zip(names, ReferenceEvaluator(model).run(names, inputs)))
+    return dict(zip(names, ReferenceEvaluator(model, new_ops=[_batch_normalization()]).run(names, inputs)))
+
+
+def _batch_normalization() -> Any:
+    """Batch normalisation as inference has it.
+
+    onnx's evaluator mixes the batch's own mean and variance in for opsets before 14, as if it were training.
+    """
+    from onnx.reference.op_run import OpRun
+
+    class BatchNormalization(OpRun):
+        def _run(self, x: Any, scale: Any, bias: Any, mean: Any, variance: Any, epsilon: Any = None, **_: Any) -> Any:
+            shape = (1, -1, *(1 for _ in x.shape[2:]))
+            factor = scale / np.sqrt(variance + (1e-5 if epsilon is None else epsilon))
+            return ((x - mean.reshape(shape)) * factor.reshape(shape) + bias.reshape(shape),)
+
+    return BatchNormalization
 
 
 def _widen(graph: Any) -> None:
