@@ -27,6 +27,7 @@ LAYERS = {
     "report": ["analysis"],
     "run": [*BASE, "spec", "cpu", "stacks", "workloads", "store", "engines", "analysis", "worker"],
     "cli": None,
+    "__main__": None,
     "__init__": [],
 }
 LINES = 420

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -55,7 +56,7 @@ def _main(
 def main() -> None:
     """The command `numdev`."""
     try:
-        with storage_errors(_working_place()):
+        with storage_errors(Path("The working folder")):
             app()
     except NumdevError as error:
         _fail(str(error))
@@ -67,12 +68,6 @@ def main() -> None:
         # The reader of our output has gone (numdev ... | head): no fault of ours or theirs.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-
-
-def _working_place():
-    from pathlib import Path
-
-    return Path("The working folder")
 
 
 def _fail(text: str) -> None:

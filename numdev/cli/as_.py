@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -29,13 +30,19 @@ def as_command(
     try:
         if shown.table is None:
             # The real processor: nothing to hide, so nothing to trace.
-            status = launcher.Launcher(cpu.replica(cpu.host()), faulting=False).run(argv)
-        else:
-            status = launcher.run(shown.table, argv)
+            os.execvp(argv[0], argv)
+        launcher.end_as(launcher.run(shown.table, argv))
+    except FileNotFoundError as error:
+        raise _cannot_run(argv[0], error.strerror, launcher.NOT_FOUND) from None
+    except OSError as error:
+        raise _cannot_run(argv[0], error.strerror, launcher.CANNOT_RUN) from None
     except launcher.Failure as failure:
         if failure.code == launcher.REFUSED:
             raise ProfileRefused(f"{argv[0]} cannot be run as {profile}.", str(failure)) from None
-        error = CannotRun(f"{argv[0]} cannot be run.", str(failure), "Check its name and that it is executable.")
-        error.code = failure.code
-        raise error from None
-    launcher.end_as(status)
+        raise _cannot_run(argv[0], str(failure), failure.code) from None
+
+
+def _cannot_run(program: str, why: str | None, code: int) -> CannotRun:
+    error = CannotRun(f"{program} cannot be run.", why or "", "Check its name and that it is executable.")
+    error.code = code
+    return error

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from numdev.cli import options
 from numdev.errors import InvalidInput, NumdevError, Problem
 from numdev.files import atomic, cache_dir
 from numdev.spec.stack import Stack, load_stack, stack_names
@@ -15,23 +16,7 @@ from numdev.stacks import relock as make_lock
 
 app = typer.Typer(help="Software stacks: list, show, build and lock their images.", no_args_is_help=True)
 
-Images = Annotated[
-    Path | None,
-    typer.Option("--images", help="The folder with one folder per stack (default: ./images).", show_default=False),
-]
 Name = Annotated[str, typer.Argument(metavar="STACK", help="The name of a stack: see `numdev images list`.")]
-
-
-def images_folder(given: Path | None) -> Path:
-    """`given`, or ./images; raises InvalidInput where neither is there."""
-    folder = given or Path("images")
-    if not folder.is_dir():
-        raise InvalidInput(
-            f"There is no folder of stacks at {folder}.",
-            [Problem(str(folder.absolute()), "is not a folder")],
-            "Give it with --images DIR, or run this where a folder `images` lies.",
-        )
-    return folder.absolute()
 
 
 def _say(line: str) -> None:
@@ -57,9 +42,9 @@ def _load_all(folder: Path, names: list[str]) -> list[Stack]:
 
 
 @app.command("list")
-def list_stacks(images: Images = None) -> None:
+def list_stacks(images: options.Images = None) -> None:
     """List the stacks with their backend and pins."""
-    folder = images_folder(images)
+    folder = options.images_folder(images)
     names = stack_names(folder)
     width = max(map(len, names), default=0)
     for stack in _declared(folder, names):
@@ -84,14 +69,14 @@ def build(
     stacks: Annotated[
         list[str] | None, typer.Argument(help="Stacks to build (default: all).", metavar="[STACK]...")
     ] = None,
-    images: Images = None,
+    images: options.Images = None,
     archive: Annotated[
         Path | None,
         typer.Option("--archive", help="Write docker archives to this folder; no engine is needed."),
     ] = None,
 ) -> None:
     """Build images. The same stack gives the same image ID, on every machine with the same base."""
-    folder = images_folder(images)
+    folder = options.images_folder(images)
     cache = cache_dir()
     wanted = _load_all(folder, stacks or [])
     if archive is not None:
@@ -130,11 +115,11 @@ def _write(stack: Stack, folder: Path, cache: Path) -> None:
 @app.command()
 def show(
     stack: Name,
-    images: Images = None,
+    images: options.Images = None,
     dockerfile: Annotated[bool, typer.Option("--dockerfile", help="Print an equivalent Dockerfile.")] = False,
 ) -> None:
     """Show what a stack's image holds: its ID, its base, and all packages."""
-    declared = load_stack(images_folder(images), stack)
+    declared = load_stack(options.images_folder(images), stack)
     plan = image_plan(declared, cache_dir(), _say)
     if dockerfile:
         typer.echo(dockerfile_for(declared, plan), nl=False)
@@ -147,8 +132,8 @@ def show(
 
 
 @app.command()
-def lock(stack: Name, images: Images = None) -> None:
+def lock(stack: Name, images: options.Images = None) -> None:
     """Make a stack's requirements.lock anew from its pins (needs uv and the network)."""
-    declared = load_stack(images_folder(images), stack)
+    declared = load_stack(options.images_folder(images), stack)
     for package in make_lock(declared, cache_dir(), _say).values():
         typer.echo(f"{package.name}=={package.version}")

@@ -17,6 +17,7 @@ from numdev.cli import options
 from numdev.cli.answering import finish
 from numdev.cli.progress import Live
 from numdev.engines import Engine, choose_engine
+from numdev.errors import InvalidInput, Problem
 from numdev.run import execute, plan, resolve, runfile
 from numdev.spec.cell import Cell
 from numdev.spec.matrix import load_matrix, schema
@@ -40,33 +41,32 @@ def check(matrix: File, images: options.Images = None) -> None:
     """Say whether a matrix is valid, and all that is wrong with it; run nothing."""
     loaded = load_matrix(matrix)
     folder = options.images_folder(images, matrix)
-    note = Console(stderr=True, highlight=False).print
-    resolved = resolve.resolve(loaded, folder, files.cache_dir(), lambda line: note(line, markup=False))
+    resolved = resolve.resolve(loaded, folder, files.cache_dir(), _say, make=False)
     console = Console(highlight=False)
     console.print(
         f"{matrix} is valid: {len(loaded.cells)} cells x {loaded.repeats} repeats, "
         f"{len(loaded.workloads)} workloads, {len(resolved.stacks)} stacks.",
         markup=False,
     )
-    for name, reason in resolved.refused.items():
-        console.print(f"The profile {name} cannot be shown on this host: {reason}.", markup=False)
+    for line in _refused(resolved):
+        console.print(line, markup=False)
 
 
 @app.command("plan")
 def show_plan(
     matrix: File,
     select: Select = None,
-    engine: options.Engine = "auto",
     store: options.StoreFolder = options.STORE,
     images: options.Images = None,
 ) -> None:
-    """Show what would run, by image and profile, and what is stored already; run nothing.
-
-    Stacks that are not there yet are made, for their content is part of every cell's name.
-    """
+    """Show what would run, by image and profile, and what is stored already; run and make nothing."""
     console = Console(highlight=False)
-    resolved, chosen, made, opened = _prepare(matrix, images, engine, store, create=False, select=select)
     wanted = selector(select) if select else _everything
+    loaded = load_matrix(matrix)
+    cache = files.cache_dir()
+    resolved = resolve.resolve(loaded, options.images_folder(images, matrix), cache, _say, make=False)
+    made = resolve.known_environments(resolved, sorted(resolved.stacks), cache)
+    opened = Store.open(store) if (store / "numdev-store.json").exists() else None
     result = plan.make_plan(resolved, made, opened, select=wanted)
     table = Table("stack", "profile", "to run", "stored", "refused", box=None, pad_edge=False)
     rows: dict[tuple[str, str], Counter[str]] = {}
@@ -82,9 +82,15 @@ def show_plan(
         f"{len(result.refused)} cannot run here.",
         markup=False,
     )
-    for reason, count in Counter(item.refusal for item in result.refused).items():
-        console.print(f"  {count} x {reason}", markup=False)
-    chosen.stop()
+    for line in _refused(resolved):
+        console.print(line, markup=False)
+    others = Counter(item.refusal for item in result.refused if item.cell.profile not in resolved.refused)
+    for reason, count in others.items():
+        console.print(f"{count} x {reason}", markup=False)
+    if absent := [name for name, environment in made.items() if not environment.digest]:
+        console.print(f"Stacks that will be made first: {', '.join(absent)}.", markup=False)
+    if absent := [name for name, workload in resolved.workloads.items() if not workload.digest]:
+        console.print(f"Workloads that will be fetched or made first: {', '.join(absent)}.", markup=False)
 
 
 @app.command("run")
@@ -102,8 +108,7 @@ def run(
     fail_on_deviation: options.FailOnDeviation = False,
 ) -> None:
     """Run what is not stored yet, then answer. Ctrl-C stops cleanly; running again goes on."""
-    resolved, chosen, made, opened = _prepare(matrix, images, engine, store, create=True, select=select)
-    assert opened is not None
+    resolved, chosen, made, opened = _prepare(matrix, images, engine, store, select)
     wanted = selector(select) if select else _everything
     result = plan.make_plan(resolved, made, opened, select=wanted, retry=retry)
     described = runfile.make_run(resolved, result, chosen.facts())
@@ -121,31 +126,39 @@ def show_schema() -> None:
     typer.echo(json.dumps(schema(), indent=1, sort_keys=True))
 
 
+def _say(line: str) -> None:
+    Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)
+
+
 def _prepare(
-    matrix: Path, images: Path | None, engine: str, store: Path, *, create: bool, select: str | None
-) -> tuple[resolve.Resolved, Engine, dict[str, resolve.Environment], Store | None]:
+    matrix: Path, images: Path | None, engine: str, store: Path, select: str | None
+) -> tuple[resolve.Resolved, Engine, dict[str, resolve.Environment], Store]:
     """Everything before the first cell; says on standard error what it settled on."""
-    note = Console(stderr=True, highlight=False)
-
-    def say(line: str) -> None:
-        note.print(line, markup=False, soft_wrap=True)
-
     loaded = load_matrix(matrix)
     wanted = selector(select) if select else _everything
     folder = options.images_folder(images, matrix)
-    opened = Store.open(store, create=create) if create or (store / "numdev-store.json").exists() else None
     cache = files.cache_dir()
-    resolved = resolve.resolve(loaded, folder, cache, say)
+    resolved = resolve.resolve(loaded, folder, cache, _say)
     chosen, why = choose_engine(engine, cache)
     if why:
-        say(why)
+        _say(why)
     cells = [cell for cell in loaded.cells if wanted(cell)]
+    if not cells:
+        raise InvalidInput("Nothing matches.", [Problem(f"-k {select!r}", f"none of {len(loaded.cells)} cells")])
     cells += plan.reference_cells(resolved, cells)
-    made = resolve.environments(resolved, sorted({cell.stack for cell in cells}), chosen, say)
-    say(
+    made = resolve.environments(resolved, sorted({cell.stack for cell in cells}), chosen, _say)
+    _say(
         f"{loaded.name}: {len(cells)} cells on the {chosen.name} engine, stacks {', '.join(sorted(made))}; "
         f"this processor: {resolved.host.brand} ({resolved.host.simd})."
     )
-    for name, reason in resolved.refused.items():
-        say(f"The profile {name} cannot be shown here: {reason}.")
-    return resolved, chosen, made, opened
+    for line in _refused(resolved):
+        _say(line)
+    return resolved, chosen, made, Store.open(store, create=True)
+
+
+def _refused(resolved: resolve.Resolved) -> list[str]:
+    """The profiles that this host cannot show, a line for each reason."""
+    return [
+        f"Cannot be shown here: {', '.join(name for name, why in resolved.refused.items() if why == reason)} ({reason})."
+        for reason in dict.fromkeys(resolved.refused.values())
+    ]

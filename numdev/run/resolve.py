@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +10,11 @@ from pathlib import Path
 import numdev.worker
 from numdev import cpu, digests
 from numdev.engines import Engine, Environment
+from numdev.engines.protocol import stack_digest
 from numdev.errors import InvalidInput, NumdevError, Problem, ProfileRefused
 from numdev.spec.matrix import Matrix
 from numdev.spec.stack import Stack, load_stack
+from numdev.stacks import known_site
 from numdev.workloads import Prepared, prepare
 
 WORKER = Path(numdev.worker.__file__).parent
@@ -40,8 +41,11 @@ class Resolved:
         return digests.of_tree(WORKER, ".py")
 
 
-def resolve(matrix: Matrix, images: Path, cache: Path, say: Say) -> Resolved:
-    """Loads and checks all that a matrix names; nothing is built or run.
+def resolve(matrix: Matrix, images: Path, cache: Path, say: Say, make: bool = True) -> Resolved:
+    """Loads and checks all that a matrix names; nothing is run.
+
+    Args:
+        make: whether built-in workloads that the cache lacks are fetched or made.
 
     Raises:
         InvalidInput: with the problems of all stacks, workloads and profiles at once.
@@ -71,7 +75,7 @@ def resolve(matrix: Matrix, images: Path, cache: Path, say: Say) -> Resolved:
     workloads: dict[str, Prepared] = {}
     for name in {cell.workload: None for cell in matrix.cells}:
         try:
-            workloads[name] = prepare(matrix.workloads[name], matrix.path.parent, cache, say)
+            workloads[name] = prepare(matrix.workloads[name], matrix.path.parent, cache, say, make)
         except InvalidInput as error:
             problems += error.problems or [Problem(f"{matrix.path}: workloads.{name}", error.what)]
     if problems:
@@ -87,17 +91,22 @@ def environments(resolved: Resolved, names: list[str], engine: Engine, say: Say)
     """
     made: dict[str, Environment] = {}
     failures: list[NumdevError] = []
-
-    def one(name: str) -> None:
+    for name in names:
         try:
             made[name] = engine.environment(resolved.stacks[name], say)
         except NumdevError as error:
             failures.append(error)
-
-    with ThreadPoolExecutor(1) as pool:
-        list(pool.map(one, names))
     for error in failures[1:]:
         say(str(error))
     if failures:
         raise failures[0]
     return made
+
+
+def known_environments(resolved: Resolved, names: list[str], cache: Path) -> dict[str, Environment]:
+    """The same without making anything: a stack that the cache lacks has the digest ""."""
+    known = {}
+    for name in names:
+        site = known_site(resolved.stacks[name], cache)
+        known[name] = Environment("", stack_digest(resolved.stacks[name], site.digest) if site else "")
+    return known

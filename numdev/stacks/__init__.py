@@ -6,7 +6,7 @@ from numdev.stacks.image import ImagePlan, image_plan, write_archive
 from numdev.stacks.lock import Locked, read_lock
 from numdev.stacks.recipe import dockerfile_for
 from numdev.stacks.relock import relock
-from numdev.stacks.site import SITE, Site, site_for
+from numdev.stacks.site import SITE, Site, known_site, site_for
 
 __all__ = [
     "SITE",
@@ -15,6 +15,7 @@ __all__ = [
     "Site",
     "dockerfile_for",
     "image_plan",
+    "known_site",
     "read_lock",
     "relock",
     "site_for",

@@ -57,12 +57,27 @@ def site_for(stack: Stack, cache: Path, say: Say) -> Site:
             f"Its image is built from {stack.dockerfile}.",
             "Run it with the Docker engine, or declare its packages as pins instead.",
         )
-    locked = read_lock(stack)
+    locked, base, platform, compiling = _ingredients(stack)
+    index = _index(locked, platform, compiling, cache)
+    return _recalled(index, stack) or _build(stack, locked, base, platform, compiling, cache, index, say)
+
+
+def known_site(stack: Stack, cache: Path) -> Site | None:
+    """The site of a stack if the cache has it; nothing is made. Raises InvalidInput as site_for."""
+    if stack.dockerfile:
+        return None
+    locked, _, platform, compiling = _ingredients(stack)
+    return _recalled(_index(locked, platform, compiling, cache), stack)
+
+
+def _ingredients(stack: Stack) -> tuple[Mapping[str, Locked], Base, Platform, tuple[str, str] | None]:
     base = load_base(stack.folder.parent, stack.base)
     platform = Platform(this_machine(), stack.python, base.glibc)
-    compiling = tools.interpreter(stack.python)
-    index = cache / "sites" / "index" / f"{_key(locked, platform, compiling)}.json"
-    return _recalled(index, stack) or _build(stack, locked, base, platform, compiling, cache, index, say)
+    return read_lock(stack), base, platform, tools.interpreter(stack.python)
+
+
+def _index(locked: Mapping[str, Locked], platform: Platform, compiling: tuple[str, str] | None, cache: Path) -> Path:
+    return cache / "sites" / "index" / f"{_key(locked, platform, compiling)}.json"
 
 
 def _key(locked: Mapping[str, Locked], platform: Platform, compiling: tuple[str, str] | None) -> str:

@@ -33,6 +33,7 @@ class Supervisor:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.zygotes: Dict[str, Zygote] = {}
+        self.oom_kills = 0
         self.events = open(os.path.join(job.out, "events.jsonl"), "a", buffering=1, encoding="utf-8")  # noqa: SIM115
 
     def run(self) -> None:
@@ -58,6 +59,7 @@ class Supervisor:
     def one(self, cell_id: str, cell: Dict[str, Any]) -> Outcome:
         """Runs one cell; ("", "") where it has written its result itself."""
         environment = self.environment(cell)
+        self.oom_kills = oom_kills()
         if cell["replicate"] == 1 and cell["format"] not in ("module", "command"):
             key = json.dumps(environment, sort_keys=True)
             zygote = self.zygotes.get(key)
@@ -81,15 +83,17 @@ class Supervisor:
         command = [*interpreter("cell"), self.job.folder, self.job.out, cell_id]
         child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
         watch = Watch(child.pid, cell["timeout"], self.job.memory)
-        while True:
-            # Not poll(): only the raw wait status tells a signal from an exit code in one way for all.
-            pid, status = os.waitpid(child.pid, os.WNOHANG)
-            if pid:
-                child.returncode = 0
-                watch.end_group()
-                return status, watch.verdict
-            watch.look()
-            time.sleep(watch.pause())
+        try:
+            while True:
+                # Not poll(): only the raw wait status tells a signal from an exit code in one way for all.
+                pid, status = os.waitpid(child.pid, os.WNOHANG)
+                if pid:
+                    child.returncode = 0
+                    return status, watch.verdict
+                watch.look()
+                time.sleep(watch.pause())
+        finally:
+            watch.end_group()
 
     def judge(self, cell_id: str, cell: Dict[str, Any], status: Optional[int], verdict: Outcome) -> Outcome:
         """What became of a cell, from its wait status and from what the watch did to it."""
@@ -100,7 +104,7 @@ class Supervisor:
             return "failed", "the process it was to be forked from is gone"
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
-            if number == signal.SIGKILL and oom_kills():
+            if number == signal.SIGKILL and oom_kills() > self.oom_kills:
                 return "oom", "killed by the kernel: the container's memory limit was reached"
             name = signal.Signals(number).name if number in list(signal.Signals) else str(number)
             return f"signal:{number}", f"ended by {name}"
@@ -211,13 +215,14 @@ class Zygote:
         if not first.startswith("pid "):
             return None, ("", "")
         watch = Watch(int(first[4:]), timeout, memory)
-        while True:
-            said = self.line(watch.pause())
-            if said is None:
+        try:
+            while True:
+                said = self.line(watch.pause())
+                if said is not None:
+                    return (int(said[4:]) if said.startswith("end ") else None), watch.verdict
                 watch.look()
-                continue
+        finally:
             watch.end_group()
-            return (int(said[4:]) if said.startswith("end ") else None), watch.verdict
 
     def close(self) -> None:
         if self.process.poll() is None:

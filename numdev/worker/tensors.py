@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Mapping
 from typing import Any, Dict, List, Union
 
@@ -21,9 +22,14 @@ def load_inputs(path: str) -> Dict[str, np.ndarray]:
         Refused: it is no .npz, or holds something that would have to be unpickled.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in sorted(archive.files)}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        # numpy leaves a file open that it opened itself and could not read.
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it is a single array")
+            with archive:
+                return {name: archive[name] for name in sorted(archive.files)}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise Refused(f"{os.path.basename(path)} cannot be read as .npz: {error}") from None
 
 

@@ -28,12 +28,12 @@ class Made:
 
 @dataclass(frozen=True)
 class Builtin:
-    """`make` gives the bytes; `version` changes whenever they do."""
+    """`make` gives the bytes, in these formats; `version` changes whenever they do."""
 
     about: str
     licence: str
     make: Callable[[Path, Say], Made]
-    fetched: bool = False
+    formats: tuple[str, ...] = ("onnx",)
     version: int = 1
 
 
@@ -120,8 +120,9 @@ def _qdq_conv(cache: Path, say: Say) -> Made:
 
 
 _APACHE, _OWN = "Apache-2.0", "numdev's own"
+_BOTH = ("onnx", "net")
 BUILTINS: dict[str, Builtin] = {
-    "basic-pitch": Builtin("note detection CNN on two seconds of audio", _APACHE, _basic_pitch, fetched=True),
+    "basic-pitch": Builtin("note detection CNN on two seconds of audio", _APACHE, _basic_pitch),
     "ocr-detector": Builtin(
         "text detection CNN on a scanned page and a photograph",
         _APACHE,
@@ -131,7 +132,6 @@ BUILTINS: dict[str, Builtin] = {
             _preprocess(320, 192),
             ("page.png", "coffee.png"),
         ),
-        fetched=True,
     ),
     "ocr-classifier": Builtin(
         "text direction CNN on four photographs",
@@ -143,11 +143,12 @@ BUILTINS: dict[str, Builtin] = {
             ("page.png", "text.png", "coffee.png", "chelsea.png"),
             ("0", "180"),
         ),
-        fetched=True,
     ),
-    "cnn-small": Builtin("the paper's small model, seeded: 2 convolutions, 3 dense layers", _OWN, _net(net.small, 4)),
-    "cnn-medium": Builtin("the paper's medium model, seeded: like ResNet-18", _OWN, _net(net.medium, 2)),
-    "cnn-five": Builtin("five seeded convolutions", _OWN, _net(net.five, 4)),
+    "cnn-small": Builtin(
+        "the paper's small model, seeded: 2 convolutions, 3 dense layers", _OWN, _net(net.small, 4), _BOTH
+    ),
+    "cnn-medium": Builtin("the paper's medium model, seeded: like ResNet-18", _OWN, _net(net.medium, 2), _BOTH),
+    "cnn-five": Builtin("five seeded convolutions", _OWN, _net(net.five, 4), _BOTH),
     "matmul-integer": Builtin("scenario S1: u8 x s8 MatMulInteger, exact integers known", _OWN, _matmul_integer(True)),
     "matmul-integer-nozp": Builtin("the same without zero points (scenario S4)", _OWN, _matmul_integer(False)),
     "qdq-conv": Builtin("a quantised convolution, u8 x s8 (scenario S3)", _OWN, _qdq_conv),

@@ -61,19 +61,20 @@ class Prepared:
         }
 
 
-def prepare(declared: DeclaredWorkload, folder: Path, cache: Path, say: Say) -> Prepared:
+def prepare(declared: DeclaredWorkload, folder: Path, cache: Path, say: Say, make: bool = True) -> Prepared:
     """The files of a workload.
 
     Args:
         folder: what its paths are relative to.
         cache: where fetched and made files are kept; a second call only reads there.
+        make: whether a built-in that the cache lacks is fetched or made; without it, its digests are "".
 
     Raises:
         InvalidInput: a file is missing or malformed, or there is no such built-in; all problems at once.
         DownloadFailed, HashMismatch: a pinned file cannot be had.
     """
     if declared.builtin is not None:
-        return _builtin(declared, cache, say)
+        return _builtin(declared, cache, say, make)
     problems: list[Problem] = []
     formats: dict[str, Artefact] = {}
     if declared.model:
@@ -127,7 +128,7 @@ def _with_digest(prepared: Prepared) -> Prepared:
     return Prepared(**{**prepared.__dict__, "digest": digests.of_json(causes)})
 
 
-def _builtin(declared: DeclaredWorkload, cache: Path, say: Say) -> Prepared:
+def _builtin(declared: DeclaredWorkload, cache: Path, say: Say, make: bool) -> Prepared:
     name = str(declared.builtin)
     builtin = BUILTINS.get(name)
     if builtin is None:
@@ -138,6 +139,8 @@ def _builtin(declared: DeclaredWorkload, cache: Path, say: Say) -> Prepared:
         )
     index = cache / "workloads" / "builtin" / f"{name}-{builtin.version}.json"
     described = _recalled(index, cache)
+    if described is None and not make:
+        return Prepared(declared.name, {format: Artefact(Path(), "") for format in builtin.formats})
     if described is None:
         made = builtin.make(cache, say)
         described = {

@@ -1,0 +1,150 @@
+"""`make bench`: how fast numdev is, as ratios measured in one run on one machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from numdev import cpu, files
+from numdev.engines import choose_engine
+from numdev.engines.local import interpreter
+from numdev.spec.matrix import load_matrix
+from numdev.spec.stack import load_stack
+from numdev.stacks import known_site
+from numdev.workloads import prepare
+
+ROOT = Path(__file__).resolve().parents[1]
+NUMDEV = [sys.executable, "-m", "numdev"]
+PAIRS = 15
+
+
+def timed(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def row(what: str, figure: str, goal: str) -> None:
+    print(f"{what:<52} {figure:>16}   {goal}", flush=True)
+
+
+def bare_loop(matrix_file: Path) -> float:
+    """Seconds for the matrix's inferences that this host can run, in one process a stack, without numdev's runner."""
+    matrix = load_matrix(matrix_file)
+    cache = files.cache_dir()
+    jobs: dict[str, list[list[object]]] = {}
+    for cell in matrix.cells:
+        ready = prepare(matrix.workloads[cell.workload], matrix_file.parent, cache, print)
+        options = [cell.factors[key] for key in ("threads", "optimization", "batch")]
+        model, inputs = str(ready.formats["onnx"].path), str(ready.inputs.path) if ready.inputs else ""
+        jobs.setdefault(cell.stack, []).append([model, inputs, *options])
+    code = """
+import json, sys, numpy as np, onnxruntime as ort
+ort.set_default_logger_severity(3)
+levels = {"off": ort.GraphOptimizationLevel.ORT_DISABLE_ALL, "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL}
+for model, inputs, threads, level, batch in json.load(sys.stdin):
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.graph_optimization_level = threads, levels[level]
+    given = {name: array[:batch] for name, array in np.load(inputs).items()}
+    ort.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run(None, given)
+"""
+    total = 0.0
+    for name, some in jobs.items():
+        stack = load_stack(ROOT / "images", name)
+        site = known_site(stack, cache)
+        assert site is not None
+        environment = {"PYTHONPATH": str(site.path), "PATH": os.environ["PATH"]}
+        command = [interpreter(stack.python), "-S", "-c", code]
+        total += timed(
+            lambda command=command, some=some, environment=environment: subprocess.run(
+                command, input=json.dumps(some), text=True, env=environment, check=True
+            )
+        )
+    return total
+
+
+def matrix_speed() -> None:
+    matrix_file = ROOT / "matrices" / "speed.yaml"
+    engine, why = choose_engine("auto", files.cache_dir())
+    if why:
+        print(why)
+    for name in load_matrix(matrix_file).factors["stack"]:
+        engine.environment(load_stack(ROOT / "images", name), print)
+    cells, seconds, runs = 0, 0.0, 0
+    # A host that cannot show profiles runs `host` as often as there are profiles, so that the figures compare.
+    while cells < len(load_matrix(matrix_file).cells):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [*NUMDEV, "matrix", "run", str(matrix_file), "-j", "2", "-s", f"{folder}/store", "--json"]
+            started = time.perf_counter()
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            seconds += time.perf_counter() - started
+        if done.returncode not in (0, 4):
+            sys.exit(done.stderr)
+        cells += sum(one["cells"] for one in json.loads(done.stdout)["workloads"])
+        runs += 1
+    bare = bare_loop(matrix_file) * cells / len(load_matrix(matrix_file).cells)
+    row(f"{cells} cells on the {engine.name} engine, {runs} runs", f"{seconds:.1f} s", "480 within 60 s")
+    row("  as a ratio to the same inferences in a bare loop", f"{seconds / bare:.1f} x", f"bare: {bare:.1f} s")
+
+
+def rebuild_speed() -> None:
+    command = [*NUMDEV, "images", "build"]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    seconds = timed(lambda: subprocess.run(command, cwd=ROOT, capture_output=True, check=False))
+    row("rebuilding an unchanged image set", f"{seconds:.2f} s", "under 2 s")
+
+
+def launcher_speed() -> None:
+    host = cpu.host()
+    if host.refusal:
+        row("start-up and steady state under a profile", "not measured", host.refusal)
+        return
+    from numdev.worker import launcher
+
+    program = [sys.executable, "-c", "import numpy"]
+    table = cpu.replica(host)
+    extra = [
+        timed(lambda: launcher.run(table, program)) - timed(lambda: subprocess.run(program, check=True))
+        for _ in range(PAIRS)
+    ]
+    row("start-up added under a profile (median of pairs)", f"{statistics.median(extra):.3f} s", "under 0.15 s")
+    code = """
+import time, numpy
+a = numpy.ones((400, 400), numpy.float32)
+for _ in range(20): a @ a
+times = []
+for _ in range(300):
+    started = time.perf_counter(); a @ a; times.append(time.perf_counter() - started)
+print(sorted(times)[150])
+"""
+    ratios = []
+    for _ in range(PAIRS):
+        medians = []
+        for under in (False, True):
+            reading, writing = os.pipe()
+            argv = ["/bin/sh", "-c", f'exec "$0" -c "$1" >&{writing}', sys.executable, code]
+            os.set_inheritable(writing, True)
+            launcher.run(table, argv) if under else subprocess.run(argv, check=True, close_fds=False)
+            medians.append(float(os.read(reading, 100)))
+            os.close(reading)
+            os.close(writing)
+        ratios.append(medians[1] / medians[0])
+    row("steady state under a profile (ratio of medians)", f"{statistics.median(ratios):.3f} x", "within 1 %")
+
+
+def main() -> None:
+    print(f"{cpu.host().brand}, {os.cpu_count()} processors")
+    rebuild_speed()
+    matrix_speed()
+    launcher_speed()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What is read back in a cell: plain data, and true."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from numdev.worker import readback
+
+
+def test_it_is_plain_json_and_true():
+    found = readback.read(None)
+    assert json.loads(json.dumps(found)) == found
+    assert found["python"] == platform.python_version()
+    assert found["versions"]["numpy"] == np.__version__
+    assert "cpuid" not in found
+    assert found["numpy_features"] == sorted(
+        name for name, present in np._core._multiarray_umath.__cpu_features__.items() if present
+    )
+
+
+def test_the_blas_that_numpy_brings_and_no_paths():
+    np.ones((2, 2)) @ np.ones((2, 2))
+    rows = readback.read(None)["blas"]
+    assert any(row["internal_api"] == "openblas" and row["architecture"] for row in rows)
+    assert all(set(row) <= {"user_api", "internal_api", "version", "architecture", "num_threads", "threading_layer"} for row in rows)  # fmt: skip
+
+
+def test_without_threadpoolctl(monkeypatch):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    assert readback.read(None)["blas"] == []
+
+
+def test_torch_says_its_capability(monkeypatch):
+    cpu = types.SimpleNamespace(get_cpu_capability=lambda: "AVX2")
+    fake = types.SimpleNamespace(__version__="2.0", get_num_threads=lambda: 3, backends=types.SimpleNamespace(cpu=cpu))
+    monkeypatch.setitem(sys.modules, "torch", fake)
+    found = readback.read(None)
+    assert (found["torch_capability"], found["torch_threads"]) == ("AVX2", 3)
+    assert found["versions"]["torch"] == "2.0"
+
+
+class Answers:
+    """A processor that answers from a dictionary; leaf 0x4e554d44 is the launcher's."""
+
+    def __init__(self, leaves, in_force=1, traps=41):
+        self.leaves, self.magic = leaves, (in_force, traps, 0, 0)
+
+    def __call__(self, leaf, subleaf=0):
+        if leaf == readback.cpuids.MAGIC:
+            return self.magic
+        return self.leaves.get((leaf, subleaf), (0, 0, 0, 0))
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "table.txt"
+    path.write_text(
+        readback.cpuids.Table({(0, None): (7, 1, 2, 3), (7, 0): (0, 5, 6, 7)}, {(7, 0): (0, 0, 6, 0)}, [0x80000006]).text()
+    )  # fmt: skip
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("leaves", "mismatches"),
+    [
+        ({(0, 0): (7, 1, 2, 3), (7, 0): (0, 5, 6, 7)}, []),
+        ({(0, 0): (7, 1, 2, 3), (7, 0): (0, 5, 0, 7)}, []),
+        ({(0, 0): (7, 1, 2, 3), (7, 0): (0, 4, 6, 7)}, ["0x7.0"]),
+        ({(0, 0): (8, 1, 2, 3), (7, 0): (0, 5, 6, 7)}, ["0x0.0"]),
+        ({(0, 0): (7, 1, 2, 3), (7, 0): (0, 5, 6, 7), (1, 0): (1, 0, 0, 0)}, ["0x1.0"]),
+        ({(0, 0): (7, 1, 2, 3), (7, 0): (0, 5, 6, 7), (0x80000006, 0): (1, 2, 3, 4)}, []),
+    ],
+)
+def test_leaves_that_do_not_answer_as_the_table_says(monkeypatch, table, leaves, mismatches):
+    monkeypatch.setattr(readback.cpuids, "Cpuid", lambda: Answers(leaves))
+    assert readback.read(table)["cpuid"] == {"traps": 41, "mismatches": mismatches}
+
+
+def test_no_launcher_means_no_traps(monkeypatch, table):
+    monkeypatch.setattr(readback.cpuids, "Cpuid", lambda: Answers({}, in_force=0))
+    assert readback.read(table)["cpuid"] == {"traps": 0, "mismatches": []}
