@@ -52,13 +52,15 @@ def _statuses(factor: str, workloads: Sequence[WorkloadAnswer]) -> set[str]:
 
 
 def _bytes(workloads: Sequence[WorkloadAnswer]) -> str:
-    same = [one for one in workloads if one.classes and not one.deviates]
+    failing = [one for one in workloads if any(each.failed for each in one.classes)]
+    same = [one for one in workloads if one.classes and not one.deviates and one not in failing]
     cells = sum(one.cells for one in workloads)
     count = f"{plural(len(workloads), 'workload')} in {plural(cells, 'cell')}"
     if len(same) == len(workloads):
         return f"{count}: the same bytes everywhere."
     several = [one for one in workloads if len(one.classes) > 1]
-    return f"{count}: {len(same)} with the same bytes everywhere, {len(several)} with several classes."
+    text = f"{count}: {len(same)} with the same bytes everywhere, {len(several)} with several classes"
+    return f"{text}, {len(failing)} with cells that fail." if failing else f"{text}."
 
 
 def _factor(factor: str, workloads: Sequence[WorkloadAnswer]) -> str:
