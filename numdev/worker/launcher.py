@@ -19,20 +19,30 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Dict, List, NoReturn, Optional
+from typing import Dict, List, NamedTuple, NoReturn, Optional
 
 from . import cpuid as cpuids
 from . import tracing
 
 ARCH_SET_CPUID = 0x1012
 _ARCH_PRCTL = 158
-_CPUID = b"\x0f\xa2"
 _SYSCALL = b"\x0f\x05"
 _STOPS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)
 
 # Exit codes, as those of env(1) and timeout(1): of the launcher itself, the program's own are passed on.
 REFUSED, CANNOT_RUN, NOT_FOUND = 125, 126, 127
+
+
+class Fault(NamedTuple):
+    """How the instruction that stands for CPUID shows itself: a signal, its si_code, and the two bytes at fault."""
+
+    signal: int
+    code: int
+    instruction: bytes
+
+
+CPUID_FAULT = Fault(signal.SIGSEGV, tracing.SI_KERNEL, b"\x0f\xa2")
 
 
 class Failure(Exception):
@@ -48,20 +58,17 @@ class Launcher:
 
     Args:
         table: what CPUID answers.
-        codes: the si_code values that a fault on CPUID may have. Only the kernel's own is right; tests use
-            others, to take every step but the fault itself on processors that cannot fault.
+        fault: what a CPUID instruction does. Tests name others, to take every step but the processor's own fault
+            on processors that cannot fault.
         faulting: whether to switch CPUID faulting on; off for the same tests.
     """
 
-    def __init__(
-        self, table: cpuids.Table, *, codes: Sequence[int] = (tracing.SI_KERNEL,), faulting: bool = True
-    ) -> None:
+    def __init__(self, table: cpuids.Table, *, fault: Fault = CPUID_FAULT, faulting: bool = True) -> None:
         self.table = table
         self.real = cpuids.Cpuid()
-        self.codes = frozenset(codes)
+        self.fault = fault
         self.faulting = faulting
         self.traps = 0
-        self._syscall_at: Dict[int, int] = {}
 
     def run(self, argv: Sequence[str], environment: Optional[Dict[str, str]] = None) -> int:
         """Runs the program to its end and returns its wait status.
@@ -120,7 +127,6 @@ class Launcher:
         while True:
             pid, status = os.waitpid(-1, 0x40000000)  # __WALL: threads of other groups too
             if os.WIFEXITED(status) or os.WIFSIGNALED(status):
-                self._syscall_at.pop(pid, None)
                 if pid == root:
                     if not started:
                         self._explain_failed_start(status)
@@ -135,7 +141,7 @@ class Launcher:
                     tracing.resume(pid)
                 elif event == tracing.EVENT_STOP and number in _STOPS:
                     tracing.ptrace(tracing.LISTEN, pid)
-                elif event or (number == signal.SIGSEGV and self._answer(pid)):
+                elif event or (number == self.fault.signal and self._answer(pid)):
                     tracing.resume(pid)
                 else:
                     tracing.resume(pid, number)
@@ -151,11 +157,11 @@ class Launcher:
         raise Failure(f"the program ended before it began (wait status {status})")
 
     def _answer(self, pid: int) -> bool:
-        """Answers a CPUID instruction at which `pid` has faulted; False for any other segmentation fault."""
-        if tracing.signal_code(pid) not in self.codes:
+        """Answers a CPUID instruction at which `pid` has faulted; False for any other fault."""
+        if tracing.signal_code(pid) != self.fault.code:
             return False
         state = tracing.registers(pid)
-        if tracing.read_memory(pid, state.rip, 2) != _CPUID:
+        if tracing.read_memory(pid, state.rip, 2) != self.fault.instruction:
             return False
         self.traps += 1
         leaf, subleaf = state.rax & 0xFFFFFFFF, state.rcx & 0xFFFFFFFF

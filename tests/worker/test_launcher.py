@@ -13,7 +13,7 @@ import pytest
 from numdev import cpu
 from numdev.worker import launcher
 from numdev.worker.cpuid import MAGIC, Cpuid, Table, TableError, parse
-from numdev.worker.launcher import Failure, Launcher
+from numdev.worker.launcher import Failure, Fault, Launcher
 
 pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="CPUID is an instruction of x86-64")
 
@@ -40,12 +40,12 @@ PROGRAM = textwrap.dedent(
         return tuple(registers)
     """
 )
-ACCESS_ERROR = 2
+NOT_EXECUTABLE = Fault(signal.SIGSEGV, 2, b"\x0f\xa2")
 VALUES = {(0, None): (0x16, 1, 2, 3), (7, 0): (0, 5, 6, 7), (7, 1): (8, 9, 10, 0xFFFFFFFF)}
 
 
 def simulated(table: Table, program: str) -> tuple[int, Launcher]:
-    tracer = Launcher(table, codes=(ACCESS_ERROR,), faulting=False)
+    tracer = Launcher(table, fault=NOT_EXECUTABLE, faulting=False)
     return tracer.run([sys.executable, "-S", "-c", PROGRAM + textwrap.dedent(program)]), tracer
 
 
