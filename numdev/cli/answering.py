@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 
 import typer
 from rich.console import Console
@@ -24,12 +23,11 @@ def finish(run: Run, store: Store, as_json: bool, fail_on_deviation: bool) -> No
     else:
         print_answer(answer, Console(highlight=False))
     note = Console(stderr=True, highlight=False)
-    if missing:
-        note.print(f"{missing} cells of this run have not been run; run the matrix again to go on.")
     if fail_on_deviation and answer.deviates:
         raise typer.Exit(DEVIATION)
     if missing or not answer.complete:
-        gaps = Counter(answer.missing)
-        counted = ", ".join(f"{count} {status}" for status, count in sorted(gaps.items()))
-        note.print(f"The run is not complete ({counted or 'cells are missing'}): exit code {INCOMPLETE}.")
+        gaps = [f"{count} {status}" for status, count in sorted(answer.missing.items())]
+        gaps += [f"{missing} not run"] if missing else []
+        gaps += [f"{len(answer.refused)} profiles that this host cannot show"] if answer.refused else []
+        note.print(f"The run is not complete: {', '.join(gaps)} (exit code {INCOMPLETE}).")
         raise typer.Exit(INCOMPLETE)

@@ -29,7 +29,7 @@ def contradictions(shown: Shown, realised: Mapping[str, Any]) -> list[str]:
 
     Args:
         shown: what the cell was meant to see.
-        realised: what the worker read back in the cell (see docs/worker.md); untrusted.
+        realised: what the worker read back in the cell (worker/readback.py); untrusted.
     """
     if shown.profile is None or shown.table is None:
         return []
@@ -45,7 +45,8 @@ def contradictions(shown: Shown, realised: Mapping[str, Any]) -> list[str]:
         if needed and needed not in features:
             reasons.append(f"numpy uses {found}, which {shown.profile.name} does not have")
     expected = shown.profile.expect
-    for library in realised.get("blas") or []:
+    libraries = realised.get("blas")
+    for library in libraries if isinstance(libraries, list) else []:
         kernel = library.get("architecture") if isinstance(library, Mapping) else None
         if not kernel or library.get("internal_api") != "openblas" or not expected.openblas:
             continue

@@ -5,7 +5,7 @@ onnx's own ReferenceEvaluator does the arithmetic; here the graph is only rewrit
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import numpy as np
 
@@ -31,13 +31,14 @@ def run(task: Task) -> Dict[str, np.ndarray]:
     inputs = {
         name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in task.inputs.items()
     }
-    return dict(zip(names, ReferenceEvaluator(model, new_ops=[_batch_normalization()]).run(names, inputs)))
+    return dict(zip(names, ReferenceEvaluator(model, new_ops=_operators()).run(names, inputs)))
 
 
-def _batch_normalization() -> Any:
-    """Batch normalisation as inference has it.
+def _operators() -> List[Any]:
+    """Operators that onnx's evaluator lacks, or does otherwise than inference needs, for the opsets of real models.
 
-    onnx's evaluator mixes the batch's own mean and variance in for opsets before 14, as if it were training.
+    Before opset 14 its batch normalisation mixes the batch's own mean and variance in, as if it were training; before
+    opset 19 it has no (de)quantisation.
     """
     from onnx.reference.op_run import OpRun
 
@@ -47,7 +48,28 @@ def _batch_normalization() -> Any:
             factor = scale / np.sqrt(variance + (1e-5 if epsilon is None else epsilon))
             return ((x - mean.reshape(shape)) * factor.reshape(shape) + bias.reshape(shape),)
 
-    return BatchNormalization
+    class QuantizeLinear(OpRun):
+        def _run(self, x: Any, scale: Any, zero: Any = None, axis: Any = None, **_: Any) -> Any:
+            zero = np.zeros((), np.uint8) if zero is None else zero
+            limits = np.iinfo(zero.dtype)
+            whole = np.rint(x / _along(scale, x, axis)) + _along(zero, x, axis)
+            return (np.clip(whole, limits.min, limits.max).astype(zero.dtype),)
+
+    class DequantizeLinear(OpRun):
+        def _run(self, x: Any, scale: Any, zero: Any = None, axis: Any = None, **_: Any) -> Any:
+            shifted = x.astype(np.float64) - (0 if zero is None else _along(zero, x, axis).astype(np.float64))
+            return (shifted * _along(scale, x, axis),)
+
+    return [BatchNormalization, QuantizeLinear, DequantizeLinear]
+
+
+def _along(values: Any, x: Any, axis: Any) -> Any:
+    """A scale or zero point for the whole tensor, or one for each slice along an axis."""
+    if values.size == 1:
+        return values.reshape(())
+    shape = [1] * x.ndim
+    shape[1 if axis is None else axis] = values.size
+    return values.reshape(shape)
 
 
 def _widen(graph: Any) -> None:
