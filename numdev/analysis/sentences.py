@@ -78,10 +78,11 @@ def _split(effect: Effect) -> str:
     groups = sorted(effect.groups, key=len, reverse=True)
     total = sum(map(len, groups))
     kind = "versions" if names[effect.levels[0]] != effect.levels[0] else "levels"
+    often = " everywhere" if effect.differ < effect.pairs else ""
     if effect.factor == "stack":
         kind = "versions" if kind == "versions" else "stacks"
         if len(groups) == total:
-            return f"no two of {total} {kind} agree" if total > 2 else f"the 2 {kind} differ"
+            return f"no two of {total} {kind} agree{often}" if total > 2 else f"the 2 {kind} differ"
         if len(groups[0]) > len(groups[1]):
             others = [names[level] for level in effect.levels if level in set().union(*groups[1:])]
             verb = "differs" if len(others) == 1 else "differ"

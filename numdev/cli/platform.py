@@ -57,6 +57,11 @@ def show(
         return
     console = Console(highlight=False)
     for key, value in data.items():
+        if key == "name":
+            continue
+        if key == "expect":
+            chosen = [f"{library} {' or '.join(names)}" for library, names in value.items() if names]
+            value = f"the libraries choose {', '.join(chosen)}" if chosen else "nothing"
         if key == "caches":
             for cache in value:
                 console.print(
