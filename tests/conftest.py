@@ -88,6 +88,14 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def real_cache() -> Path:
+    """The user's own cache: stacks that are built there are not built again for tests."""
+    from numdev.files import cache_dir
+
+    return cache_dir()
+
+
 @pytest.fixture(autouse=True)
 def _plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")

@@ -61,7 +61,10 @@ def main() -> None:
     except NumdevError as error:
         _fail(str(error))
         sys.exit(error.code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as ended:
+        # Typer makes an exit of Ctrl-C, without a word.
+        if isinstance(ended, SystemExit) and ended.code != INTERRUPTED:
+            raise
         _fail("Interrupted. What was finished is stored; run the same command again to go on.")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,15 @@ JSON_LIMIT = 4 << 20
 LOG_LIMIT = 16 << 10
 TENSOR_LIMIT = 4 << 30
 OUTPUTS_LIMIT = 1000
-_HEADER_LIMIT = 4096
+# As deep as what a worker reads back ever is, and less deep than what a record can hold.
+_DEPTH_LIMIT = 20
+_REASON_LIMIT = 4000
+_MAGIC = b"\x93NUMPY\x01\x00"
+# What numpy writes, to the letter: parsing it otherwise would evaluate a stranger's Python literal.
+_HEADER = re.compile(
+    rb"\{'descr': '([<|][biufc][0-9]{1,2})', 'fortran_order': False, "
+    rb"'shape': \(((?:[0-9]{1,18},)?|[0-9]{1,18}(?:, [0-9]{1,18}){1,31})\), \} *\n"
+)
 
 
 class Unbelievable(Exception):
@@ -29,7 +37,7 @@ class Unbelievable(Exception):
 
 @dataclass(frozen=True)
 class Tensor:
-    """One output: `data` are the bytes of its .npy file."""
+    """One output: `data` are the bytes of its .npy file. All outputs of a cell have at most TENSOR_LIMIT of them."""
 
     name: str
     dtype: str
@@ -70,19 +78,42 @@ def _result(folder: Path, log: str) -> CellResult:
         raise Unbelievable("its outputs are no list")
     if seconds is not None and not (isinstance(seconds, float) and math.isfinite(seconds)):
         raise Unbelievable("its duration is no number")
-    if status != "ok":
-        rows = []
-    outputs = tuple(_tensor(folder, row) for row in rows)
+    _check_plain(realised)
+    outputs: list[Tensor] = []
+    for row in rows if status == "ok" else []:
+        outputs.append(_tensor(folder, row, TENSOR_LIMIT - sum(len(output.data) for output in outputs)))
     if len({output.name for output in outputs}) != len(outputs):
         raise Unbelievable("two of its outputs have one name")
-    return CellResult(status, reason[:4000], outputs, realised, seconds, log)
+    return CellResult(status, _printable(reason[:_REASON_LIMIT]), tuple(outputs), realised, seconds, log)
 
 
-def _tensor(folder: Path, row: dict[str, Any]) -> Tensor:
+def _printable(text: str) -> str:
+    """`text` without what would move a terminal's cursor or cannot be encoded."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text)
+
+
+def _check_plain(value: Any) -> None:
+    """Raises Unbelievable for JSON that a record cannot hold or a terminal not show."""
+    waiting = [(value, 1)]
+    while waiting:
+        current, depth = waiting.pop()
+        if depth > _DEPTH_LIMIT:
+            raise Unbelievable("what it read back is nested too deeply")
+        if isinstance(current, dict):
+            waiting += [(each, depth + 1) for pair in current.items() for each in pair]
+        elif isinstance(current, list):
+            waiting += [(each, depth + 1) for each in current]
+        elif isinstance(current, str) and not current.isprintable():
+            raise Unbelievable("what it read back is not printable")
+
+
+def _tensor(folder: Path, row: dict[str, Any], limit: int) -> Tensor:
     name, file = row["name"], row["file"]
     if not isinstance(name, str) or not isinstance(file, str) or len(name) > 1000 or "/" in file:
         raise Unbelievable("an output's name is none")
-    data = _read(folder / file, TENSOR_LIMIT)
+    if not name.isprintable():
+        raise Unbelievable(f"the name {name!a} of an output is not printable")
+    data = _read(folder / file, limit)
     if digests.of_bytes(data) != row["sha256"]:
         raise Unbelievable(f"{file} is not what the worker wrote")
     dtype, shape = parse_npy(data)
@@ -91,18 +122,21 @@ def _tensor(folder: Path, row: dict[str, Any]) -> Tensor:
 
 def parse_npy(data: bytes) -> tuple[str, tuple[int, ...]]:
     """The type and shape of a .npy of numbers in C order; raises Unbelievable for anything else."""
-    stream = io.BytesIO(data)
+    size = len(_MAGIC) + 2
+    header = data[size : size + int.from_bytes(data[len(_MAGIC) : size], "little")]
+    found = _HEADER.fullmatch(header) if data.startswith(_MAGIC) else None
     try:
-        if np.lib.format.read_magic(stream) != (1, 0):
-            raise Unbelievable("an output is of another .npy version")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=_HEADER_LIMIT)
-    except ValueError as error:
-        raise Unbelievable(f"an output is no .npy: {error}") from None
-    if dtype.kind not in "biufc" or dtype.byteorder == ">" or fortran:
-        raise Unbelievable(f"an output is of type {dtype}, not a plain array of numbers")
-    if len(data) - stream.tell() != math.prod(shape) * dtype.itemsize:
+        dtype = np.dtype(found[1].decode()) if found else None
+    except TypeError:
+        dtype = None
+    if found is None or dtype is None:
+        raise Unbelievable("an output is no .npy of plain numbers in C order")
+    shape = tuple(int(extent) for extent in found[2].split(b",") if extent)
+    if len(data) - size - len(header) != math.prod(shape) * dtype.itemsize:
         raise Unbelievable("an output's size is not that of its shape")
-    return dtype.name, tuple(int(extent) for extent in shape)
+    if math.prod(max(1, extent) for extent in shape) * dtype.itemsize >= 1 << 62:
+        raise Unbelievable("an output's shape is larger than an array's can be")
+    return dtype.name, shape
 
 
 def _read(path: Path, limit: int, cut: bool = False) -> bytes:
@@ -113,10 +147,11 @@ def _read(path: Path, limit: int, cut: bool = False) -> bytes:
         if cut:
             return b""
         raise
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise Unbelievable(f"{path.name} is no regular file")
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise Unbelievable(f"{path.name} is no regular file")
         if status.st_size > limit:
             if not cut:
                 raise Unbelievable(f"{path.name} has {status.st_size} bytes, more than {limit}")

@@ -21,6 +21,7 @@ from numdev.spec.quantities import memory
 from numdev.store import Output, Record, Store
 
 _EVENTS_LIMIT = 64 << 20
+_REASON_LIMIT = 4000
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class Execution:
     def _record(self, item: Item, result: CellResult) -> None:
         status, reason = result.status, result.reason
         if status == "ok" and (found := cpu.contradictions(self.resolved.profiles[item.cell.profile], result.realised)):
-            status, reason = "unrealised", "; ".join(found)
+            status, reason = "unrealised", "; ".join(found)[:_REASON_LIMIT]
         outputs = []
         if status in ("ok", "unrealised"):
             for tensor in result.outputs:
@@ -193,9 +194,13 @@ class _Follower:
         path = self.out / "events.jsonl"
         if path.is_symlink() or not path.is_file():
             return
-        with open(path, "rb") as file:
-            file.seek(self._offset)
-            data = file.read(1 << 20)
+        try:
+            with open(path, "rb") as file:
+                file.seek(self._offset)
+                data = file.read(1 << 20)
+        except OSError:
+            # The cell's own doing: it may change what is its user's.
+            return
         self._offset += len(data)
         if self._offset > _EVENTS_LIMIT:
             return

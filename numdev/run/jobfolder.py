@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -98,14 +99,14 @@ def _add_workload(folder: Path, workload: Prepared, formats: Iterable[str], link
 
 def _place(source: Path, target: Path, link: bool) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    if link:
+    # The container's user is another one: what is only the user's own to read is copied.
+    if link and source.stat().st_mode & stat.S_IROTH:
         try:
             os.link(source, target)
+            return
         except OSError:
             # Another file system, or one without links.
-            shutil.copyfile(source, target)
-    else:
-        shutil.copyfile(source, target)
-    if not link:
-        # Programs may need to be executable; the user's own mode says so.
-        target.chmod(0o755 if os.access(source, os.X_OK) else 0o644)
+            pass
+    shutil.copyfile(source, target)
+    # Programs may need to be executable; the user's own mode says so.
+    target.chmod(0o755 if os.access(source, os.X_OK) else 0o644)

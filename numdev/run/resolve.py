@@ -62,7 +62,9 @@ def resolve(matrix: Matrix, images: Path, cache: Path, say: Say, make: bool = Tr
     host = cpu.host()
     profiles: dict[str, cpu.Shown] = {}
     refused: dict[str, str] = {}
-    for name in sorted({cell.profile for cell in matrix.cells}):
+    # The reference is computed by the real processor, whatever the cells are shown.
+    shown_here = {cell.profile for cell in matrix.cells} | ({cpu.HOST} if matrix.reference else set())
+    for name in sorted(shown_here):
         try:
             profiles[name] = cpu.shown(name, host)
         except ProfileRefused as error:

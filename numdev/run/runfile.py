@@ -24,6 +24,7 @@ class Run(yamlfile.Strict):
     matrix: str
     engine: dict[str, JsonValue]
     factors: dict[str, list[str]]
+    order: list[str] = Field(description="the factors as the answer lists them; JSON objects have no order")
     baseline: dict[str, str]
     labels: dict[str, list[str]]
     profiles: dict[str, dict[str, str]]
@@ -53,6 +54,7 @@ def make_run(resolved: Resolved, plan: Plan, engine: dict[str, Any]) -> Run:
         matrix=matrix.name,
         engine=engine,
         factors=factors,
+        order=list(factors),
         baseline={key: str(matrix.baseline.get(key, levels[0])) for key, levels in factors.items() if levels},
         labels={name: list(workload.labels) for name, workload in resolved.workloads.items() if workload.labels},
         profiles={name: profile_facts(name, resolved.host) for name in factors["profile"]},
@@ -74,9 +76,14 @@ def read_run(store: Store, name: str) -> Run:
     """The run called `name`; StoreFailed where it is missing or damaged."""
     data = store.run(name)
     try:
-        return yamlfile.validate(Run, data, f"run {name}")
+        run = yamlfile.validate(Run, data, f"run {name}")
     except InvalidInput as error:
         raise StoreFailed(f"The run {name!r} is damaged.", str(error), "Run the matrix again.") from None
+    if sorted(run.order) != sorted(run.factors):
+        raise StoreFailed(
+            f"The run {name!r} is damaged.", "its order is not that of its factors", "Run the matrix again."
+        )
+    return run.model_copy(update={"factors": {key: run.factors[key] for key in run.order}})
 
 
 def observe(run: Run, record: Record) -> Observation:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field, JsonValue, field_validator
 
+from numdev import digests
 from numdev.errors import InvalidInput, Problem
 from numdev.spec import yamlfile
 from numdev.spec.cell import DEFAULTS, OPTION, Cell
@@ -205,13 +206,13 @@ def _expand(file: MatrixFile, workloads: list[str]) -> Iterator[Cell]:
         for levels in itertools.product(*file.factors.values()):
             cell = Cell(workload, {**DEFAULTS, **dict(zip(keys, levels, strict=True))})
             if not any(_matches(cell, rule) for rule in file.exclude):
-                seen.add(str(cell.json()))
+                seen.add(digests.of_json(cell.json()))
                 yield cell
     for rule in file.include:
         added = dict(rule)
         cell = Cell(str(added.pop("workload")), {**DEFAULTS, **{key: file.factors[key][0] for key in keys}, **added})
-        if str(cell.json()) not in seen:
-            seen.add(str(cell.json()))
+        if (name := digests.of_json(cell.json())) not in seen:
+            seen.add(name)
             yield cell
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from numdev.errors import InvalidInput, Problem
 from numdev.spec.cell import Cell
@@ -73,8 +74,13 @@ def selector(text: str) -> Callable[[Cell], bool]:
 def _word(token: str) -> Callable[[Cell], bool]:
     if "=" in token:
         key, _, value = token.partition("=")
-        return lambda cell: str(cell.workload if key == "workload" else cell.factors.get(key)) == value
-    return lambda cell: any(token in str(level) for level in (cell.workload, *cell.factors.values()))
+        # A cell without the factor has no level of it, not even "None".
+        return lambda cell: value in (str(level) for name, level in _levels(cell) if name == key)
+    return lambda cell: any(token in str(level) for _, level in _levels(cell))
+
+
+def _levels(cell: Cell) -> list[tuple[str, Any]]:
+    return [("workload", cell.workload), *cell.factors.items()]
 
 
 def _wrong(text: str, what: str, remedy: str = "") -> InvalidInput:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -38,7 +38,7 @@ class Preprocess(yamlfile.Strict):
         count = 1 if self.channels == "gray" else 3
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, count):
-                wrong.append(f"{name} must have 1 or {count} values")
+                wrong.append(f"{name} must have one value" + ("" if count == 1 else f" or {count}"))
             if not all(re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,12})?", value) for value in values):
                 wrong.append(f'{name} must be decimal numbers as text, such as "0.5"')
             elif name == "std" and any(float(value) == 0 for value in values):
@@ -52,16 +52,18 @@ class DeclaredWorkload(yamlfile.Strict):
     """One workload of a matrix. Paths are relative to the matrix file."""
 
     name: str
-    builtin: str | None = None
-    model: str | None = None
+    builtin: str | None = Field(default=None, min_length=1)
+    model: str | None = Field(default=None, min_length=1)
     format: Literal["onnx", "net", "torchscript", "export"] | None = None
-    module: str | None = Field(default=None, description="file.py:function or package.module:function")
+    module: str | None = Field(default=None, min_length=1, description="file.py:function or package.module:function")
     command: list[str] | None = Field(default=None, min_length=1, max_length=1000)
     files: list[str] = Field(default=[], max_length=1000)
-    inputs: str | None = Field(default=None, description="a .npz, arrays named as the model's inputs")
+    inputs: str | None = Field(default=None, min_length=1, description="a .npz, arrays named as the model's inputs")
     images: list[str] | None = Field(default=None, min_length=1, max_length=10_000)
     preprocess: Preprocess | None = None
-    labels: list[str] = Field(default=[], max_length=100_000)
+    labels: Annotated[list[str], Field(max_length=100_000)] | str = Field(
+        default=[], description="names of the classes, or a text file with one a line"
+    )
 
     @model_validator(mode="after")
     def _sound(self) -> DeclaredWorkload:
@@ -71,8 +73,12 @@ class DeclaredWorkload(yamlfile.Strict):
         kinds = [kind for kind in ("builtin", "model", "module", "command") if getattr(self, kind) is not None]
         if len(kinds) != 1:
             wrong.append("exactly one of builtin, model, module and command must be given")
-        if self.builtin and (self.inputs or self.images):
-            wrong.append("a built-in workload brings its own inputs")
+        if self.builtin and (self.inputs or self.images or self.files or self.labels):
+            wrong.append("a built-in workload brings its own inputs, files and labels")
+        if self.command and not self.command[0]:
+            wrong.append("the first word of command is empty: it names the program")
+        if self.format and not self.model:
+            wrong.append("format belongs to a model")
         if self.inputs and self.images:
             wrong.append("inputs and images exclude each other")
         if (self.images is None) != (self.preprocess is None):

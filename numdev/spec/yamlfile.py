@@ -7,6 +7,7 @@ PyYAML's own rules turn `2.10` into 2.1, `no` into False and `1_0` into 10. Here
 from __future__ import annotations
 
 import re
+import reprlib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,10 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             event = self.get_event()
             raise yaml.MarkedYAMLError(problem="aliases (*name) are not supported", problem_mark=event.start_mark)
+        event = self.peek_event()
+        if event.tag is not None:
+            # PyYAML's constructors trust a tag: `!!int ""` or `!!map [a]` makes them fail in ways of their own.
+            raise yaml.MarkedYAMLError(problem="tags (!name) are not supported", problem_mark=event.start_mark)
         self.depth += 1
         if self.depth > DEPTH:
             raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=self.peek_event().start_mark)
@@ -93,27 +98,44 @@ def validate(model: type[Model], value: Any, where: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise InvalidInput(f"{where} is not valid.", problems_of(error, where)) from None
+        raise InvalidInput(f"{where} is not valid.", _problems_of(error, value, where)) from None
 
 
-def problems_of(error: ValidationError, where: str) -> list[Problem]:
+def _keys(value: Any, loc: tuple[int | str, ...]) -> list[str]:
+    """The user's own keys on the way to what was found; pydantic's names for the members of a union lie between them."""
+    keys = []
+    for part in loc:
+        if part in (value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()):
+            value = value[part]
+            keys.append(str(part))
+    return keys
+
+
+def _problems_of(error: ValidationError, value: Any, where: str) -> list[Problem]:
     """pydantic's findings in our words."""
     found = []
+    texts: dict[str, Problem] = {}
     for item in error.errors(include_url=False):
-        # Names of a union's members are in capitals or brackets: they are ours, not the user's.
-        keys = [str(part) for part in item["loc"] if isinstance(part, int) or re.fullmatch(r"[a-z0-9_.-]+", part)]
-        place = f"{where}: {'.'.join(keys)}" if keys else where
+        keys = _keys(value, item["loc"])
         kind, message = item["type"], item["msg"]
+        shown = reprlib.repr(item["input"])
         remedy = ""
+        if kind == "missing":
+            keys.append(str(item["loc"][-1]))
+        place = f"{where}: {'.'.join(keys)}" if keys else where
         if kind == "extra_forbidden":
             message, remedy = "unknown key", "check the spelling, or remove it"
         elif kind == "missing":
             message, remedy = "missing", "add it"
         elif kind == "string_type":
-            message, remedy = f"must be text, not {item['input']!r}", 'put it in quotes: "..."'
+            message, remedy = f"must be text, not {shown}", 'put it in quotes: "..."'
+            texts[place] = Problem(place, message, remedy)
         elif kind == "value_error":
             message = str(item["ctx"]["error"])
         elif kind in ("int_type", "int_parsing"):
-            message = f"must be a whole number, not {item['input']!r}"
+            message = f"must be a whole number, not {shown}"
+            if place in texts:
+                found.remove(texts.pop(place))
+                message = f"must be text or a whole number, not {shown}"
         found.append(Problem(place, message, remedy))
     return sorted(set(found))

@@ -25,6 +25,10 @@ from numdev.store.record import SCHEMA, Record
 VERSION = 1
 RECORD_LIMIT = 16 << 20
 _RECORD = re.compile(r"([0-9a-f]{64})-([1-9][0-9]{0,5})\.json")
+# The key of a record's own digest in its file.
+_SEAL = "sha256"
+_HEADER = 4096
+_SHOWN = 5
 _TENSOR = re.compile(r"([0-9a-f]{64})\.npy")
 
 
@@ -35,7 +39,7 @@ class Store:
         self.folder = folder
         self._attempts: dict[str, int] = {}
         for path in self._files("records"):
-            if found := _RECORD.fullmatch(path.name):
+            if (found := _RECORD.fullmatch(path.name)) and path.parent.name == path.name[:2]:
                 self._attempts[found[1]] = max(self._attempts.get(found[1], 0), int(found[2]))
 
     @classmethod
@@ -49,14 +53,13 @@ class Store:
         if not marker.exists():
             if not create:
                 raise StoreFailed(f"{folder} is no store.", "it has no numdev-store.json", "Run a matrix first.")
-            if folder.exists() and any(folder.iterdir()):
-                raise StoreFailed(
-                    f"{folder} is not empty and no store.", "", "Name an empty or a new folder with --store."
-                )
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                what = "is not empty and no store" if folder.is_dir() else "is not a folder"
+                raise StoreFailed(f"{folder} {what}.", "", "Name an empty or a new folder with --store.")
             files.write_json(marker, {"store": VERSION})
         try:
             version = files.read_json(marker, 1 << 16)["store"]
-            if not isinstance(version, int):
+            if type(version) is not int or version < 1:
                 raise TypeError
         except (InvalidInput, KeyError, TypeError):
             raise StoreFailed(f"{folder} is damaged.", f"{marker.name} cannot be read", "Restore it.") from None
@@ -81,7 +84,12 @@ class Store:
     def put(self, record: Record) -> None:
         """Adds a record; an earlier one of the same digest stays beside it."""
         attempt = self._attempts.get(record.digest, 0) + 1
-        files.write_json(self._record_path(record.digest, attempt), record.json_data())
+        while self._record_path(record.digest, attempt).exists():
+            # Another numdev has written to this store since it was opened.
+            attempt += 1
+        data = record.json_data()
+        path = self._record_path(record.digest, attempt)
+        files.write_json(path, {**data, _SEAL: digests.of_json(data)})
         self._attempts[record.digest] = attempt
 
     def put_tensor(self, data: bytes) -> str:
@@ -102,10 +110,14 @@ class Store:
                 "`numdev store verify` lists all damage; delete what it names and run the matrix again.",
             )
         try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        except ValueError:
-            # An empty array cannot be mapped.
-            return np.load(path, allow_pickle=False)
+            return _array(path)
+        except Exception as error:
+            # What numpy raises on hostile bytes has no common base.
+            raise StoreFailed(
+                f"The tensor {tensor[:12]} of {self.folder} is no array.",
+                " ".join(str(error).split()),
+                "Delete it and the records that name it, and run the matrix again.",
+            ) from None
 
     def records(self) -> Iterator[Record]:
         for digest in sorted(self._attempts):
@@ -123,20 +135,31 @@ class Store:
         if not path.is_file():
             known = ", ".join(self.runs()) or "none"
             raise StoreFailed(f"{self.folder} has no run {name!r}.", f"there are: {known}", "Run the matrix first.")
-        data = files.read_json(path)
+        try:
+            data = files.read_json(path)
+        except InvalidInput as error:
+            why = "; ".join(problem.what for problem in error.problems)
+            raise StoreFailed(f"{path} is damaged.", why, "Run the matrix again.") from None
         if not isinstance(data, dict) or data.get("run") != 1:
             raise StoreFailed(f"{path} is damaged.", "it is no description of a run", "Run the matrix again.")
         return data
 
     def verify(self) -> list[Problem]:
         """Everything that is not as it was written: damaged, missing, or not named by its content."""
-        problems = []
+        problems = [
+            Problem(self._name(path), "is not a folder of the store", "remove it")
+            for kind in ("records", "tensors")
+            for path in (self.folder / kind).glob("*")
+            if path.is_symlink() or not path.is_dir()
+        ]
         tensors = set()
         for path in self._files("tensors"):
             found = _TENSOR.fullmatch(path.name)
             if not found or path.parent.name != path.name[:2]:
                 problems.append(Problem(self._name(path), "is not a tensor's name", "remove it"))
-            elif path.is_symlink() or digests.of_file(path) != found[1]:
+            elif path.is_symlink() or not path.is_file():
+                problems.append(Problem(self._name(path), "is not a regular file", "remove it"))
+            elif digests.of_file(path) != found[1]:
                 problems.append(Problem(self._name(path), "has other bytes than it was named by", "remove it"))
             else:
                 tensors.add(found[1])
@@ -145,10 +168,13 @@ class Store:
             if not found or path.parent.name != path.name[:2]:
                 problems.append(Problem(self._name(path), "is not a record's name", "remove it"))
                 continue
+            if path.is_symlink():
+                problems.append(Problem(self._name(path), "is not a regular file", "remove it"))
+                continue
             try:
                 record = self._read(path)
             except StoreFailed as error:
-                problems.append(Problem(self._name(path), error.why or error.what, "remove it"))
+                problems.append(Problem(self._name(path), error.why or error.what, error.remedy))
                 continue
             for output in record.outputs:
                 if output.tensor not in tensors:
@@ -161,9 +187,12 @@ class Store:
             data = files.read_json(path, RECORD_LIMIT)
             if isinstance(data, dict) and isinstance(data.get("record"), int) and data["record"] > SCHEMA:
                 raise StoreFailed(f"{path} is from a newer numdev.", "its schema is newer", "Install a newer numdev.")
+            seal = data.pop(_SEAL, None) if isinstance(data, dict) else None
             record = yamlfile.validate(Record, data, str(path))
+            if not _is_sealed(data, seal):
+                raise InvalidInput("", [Problem("", "its bytes are not those that were written")])
         except InvalidInput as error:
-            why = "; ".join(f"{problem.what}" for problem in error.problems)
+            why = "; ".join(problem.what for problem in error.problems[:_SHOWN])
             raise StoreFailed(f"{path} is damaged.", why, "Remove it and run the matrix again.") from None
         if not path.name.startswith(record.digest):
             raise StoreFailed(f"{path} is damaged.", "it is not the record that its name says", "Remove it.")
@@ -180,3 +209,28 @@ class Store:
 
     def _tensor_path(self, tensor: str) -> Path:
         return self.folder / "tensors" / tensor[:2] / f"{tensor}.npy"
+
+
+def _is_sealed(data: Any, seal: Any) -> bool:
+    """Whether a record's content has the digest that stands in its file."""
+    try:
+        return seal == digests.of_json(data)
+    except (ValueError, RecursionError):
+        # NaN, for one, could not have been written.
+        return False
+
+
+def _array(path: Path) -> np.ndarray:
+    """The array in a .npy file of version 1.0, mapped; it claims no more memory than the file has bytes."""
+    with open(path, "rb") as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("it is not of .npy version 1.0")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=_HEADER)
+    if dtype.kind not in "biufc":
+        raise ValueError(f"it is of type {dtype}, not an array of numbers")
+    if 0 in shape:
+        # Nothing cannot be mapped.
+        empty = np.zeros(shape, dtype)
+        empty.flags.writeable = False
+        return empty
+    return np.load(path, mmap_mode="r", allow_pickle=False)

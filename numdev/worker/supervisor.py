@@ -210,19 +210,24 @@ class Zygote:
             self.process.stdin.write(f"{cell_id}\n".encode())
             self.process.stdin.flush()
         except BrokenPipeError:
-            return None, ("", "")
+            return self.gone()
         first = self.line(_IMPORT_TIMEOUT) or ""
         if not first.startswith("pid "):
-            return None, ("", "")
+            return self.gone()
         watch = Watch(int(first[4:]), timeout, memory)
         try:
             while True:
                 said = self.line(watch.pause())
                 if said is not None:
-                    return (int(said[4:]) if said.startswith("end ") else None), watch.verdict
+                    return (int(said[4:]), watch.verdict) if said.startswith("end ") else self.gone()
                 watch.look()
         finally:
             watch.end_group()
+
+    def gone(self) -> Tuple[Optional[int], Outcome]:
+        """It has closed its pipe: waited for, so that the next cell does not find it on its way out."""
+        self.close()
+        return None, ("", "")
 
     def close(self) -> None:
         if self.process.poll() is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from numdev.errors import InvalidInput, Problem
 MEMBERS = 1000
 SIZE = 2 << 30
 _HEADER = 4096
+# zipfile reads a directory at once, whatever its size; one of 1000 arrays has about 100 KB.
+_DIRECTORY = 4 << 20
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -47,7 +50,8 @@ def unpack(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise wrong("does not exist" if not path.exists() else "is not a regular file")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open(path, "rb", buffering=0) as raw, _Bounded(raw) as file, zipfile.ZipFile(file) as archive:
+            file.opened = True
             infos = archive.infolist()
             if not infos or len(infos) > MEMBERS:
                 raise wrong(f"has {len(infos)} arrays; from 1 to {MEMBERS} are allowed")
@@ -56,16 +60,34 @@ def unpack(path: Path) -> dict[str, np.ndarray]:
             arrays: dict[str, np.ndarray] = {}
             for info in infos:
                 name = info.filename.removesuffix(".npy")
+                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    # numpy writes no other, and zipfile unpacks those without a bound.
+                    raise wrong(f"its member {info.filename!r} is compressed in another way than numpy's")
                 if info.filename == name or name in arrays or info.flag_bits & 1:
                     raise wrong(f"its member {info.filename!r} is no array, stands twice or is encrypted")
                 with archive.open(info) as member:
                     # The directory's sizes may lie; what is read is bounded by them.
                     arrays[name] = _array(member.read(info.file_size), name, wrong)
             return arrays
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, zipfile.LargeZipFile) as error:
+    except InvalidInput:
+        raise
+    except zipfile.BadZipFile as error:
         raise wrong(f"is no .npz: {error}", "write it with numpy.savez") from None
-    except (ValueError, RuntimeError) as error:
-        raise wrong(f"is no .npz of numbers: {' '.join(str(error).split())}") from None
+    except Exception as error:
+        # What a malformed file makes zipfile, zlib, tokenize and numpy raise has no common base.
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise wrong(f"is no .npz of numbers: {what}", "write it with numpy.savez") from None
+
+
+class _Bounded(io.BufferedReader):
+    """A file that refuses to read a zip's directory of more than 4 MiB, by which memory could be filled."""
+
+    opened = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _DIRECTORY and not self.opened:
+            raise zipfile.BadZipFile(f"its directory has {size} bytes")
+        return super().read(size)
 
 
 def _array(data: bytes, name: str, wrong) -> np.ndarray:
@@ -74,7 +96,10 @@ def _array(data: bytes, name: str, wrong) -> np.ndarray:
     reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if reader is None:
         raise ValueError(f"{name} is of .npy version {version}")
-    shape, fortran, dtype = reader(stream, max_header_size=_HEADER)
+    with warnings.catch_warnings():
+        # numpy warns of headers that Python 2 wrote; they are as good.
+        warnings.simplefilter("ignore", UserWarning)
+        shape, fortran, dtype = reader(stream, max_header_size=_HEADER)
     if dtype.kind not in "biufc":
         raise wrong(f"{name} is of type {dtype}, not an array of numbers", "object arrays would need pickle")
     if len(data) - stream.tell() != math.prod(shape) * dtype.itemsize:

@@ -16,7 +16,7 @@ from numdev.spec.workload import Preprocess
 
 FILE_LIMIT = 256 << 20
 PIXEL_LIMIT = 64 << 20
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -28,6 +28,8 @@ def decode(data: bytes, where: str) -> Image.Image:
     """An RGB image; raises InvalidInput for what is none, or has more than 64 million pixels."""
     try:
         with warnings.catch_warnings():
+            # What Pillow thinks of metadata and palettes does not matter here; a bomb does.
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             if image.width * image.height > PIXEL_LIMIT:
@@ -41,12 +43,27 @@ def decode(data: bytes, where: str) -> Image.Image:
                         )
                     ],
                 )
+            if image.mode.startswith(("I", "F")) or ";16" in str(image.tile):
+                # Pillow would make 16 bits to 8, and so another picture, without a word.
+                what = "has more than 8 bits a channel"
+                raise InvalidInput(f"{where} cannot be used.", [Problem(where, what, "convert it to 8 bits")])
             return image.convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
-        what = "no image that is understood" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise InvalidInput(f"{where} cannot be read.", [Problem(where, what, ", ".join(FORMATS))]) from None
+    except InvalidInput:
+        raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise InvalidInput(f"{where} is too large.", [Problem(where, str(error))]) from None
+    except Exception as error:
+        # What a malformed image makes Pillow raise has no common base.
+        what = "no image that is understood" if isinstance(error, UnidentifiedImageError) else str(error)
+        remedy = f"use one of {', '.join(FORMATS)}"
+        raise InvalidInput(f"{where} cannot be read.", [Problem(where, what or type(error).__name__, remedy)]) from None
+
+
+def _float32(value: Fraction) -> np.float32:
+    """The nearest float32; by way of float64 alone it would be rounded twice."""
+    near = np.float32(float(value))
+    around = [np.nextafter(near, np.float32(-np.inf)), near, np.nextafter(near, np.float32(np.inf))]
+    return min(around, key=lambda one: (abs(Fraction(float(one)) - value), int(one.view(np.uint32)) & 1))
 
 
 def prepare(images: list[Image.Image], how: Preprocess) -> np.ndarray:
@@ -60,7 +77,7 @@ def prepare(images: list[Image.Image], how: Preprocess) -> np.ndarray:
     std = [Fraction(value) for value in (how.std * count)[:count]]
     scale = Fraction(how.scale)
     tables = [
-        np.array([float((pixel * scale - mean[c]) / std[c]) for pixel in range(256)], np.float64).astype(np.float32)
+        np.array([_float32((pixel * scale - mean[c]) / std[c]) for pixel in range(256)], np.float32)
         for c in range(count)
     ]
     batch = []

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from numdev.workloads import archive
+from numdev.workloads.netcheck import check
 from numdev.workloads.seeded import Seeded
 
 Pair = tuple[int, int]
@@ -170,6 +171,8 @@ def five() -> tuple[Net, dict[str, str]]:
 
 
 def pack(description: dict[str, Any], weights: dict[str, np.ndarray]) -> bytes:
-    """The network as one file."""
+    """The network as one file; raises ValueError where it is not whole."""
+    if problems := check(description, weights):
+        raise ValueError("; ".join(problems))
     text = json.dumps(description, sort_keys=True, separators=(",", ":")).encode("ascii")
     return archive.pack({"__net__": np.frombuffer(text, np.uint8), **weights})

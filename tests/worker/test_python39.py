@@ -47,7 +47,7 @@ def test_a_real_3_9_compiles_and_imports_it(tmp_path):
     if not works:
         pytest.skip("there is no CPython 3.9 here")
     shutil.copytree(WORKER, tmp_path / "numdev_worker", ignore=shutil.ignore_patterns("__pycache__"))
-    plain = [name for name in ("formats", "job", "cpuid", "launcher", "tracing", "supervisor")]
+    plain = ("formats", "job", "cpuid", "launcher", "tracing", "supervisor")
     code = "; ".join(f"import numdev_worker.{name}" for name in plain)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     for command in (["-m", "compileall", "-q", str(tmp_path)], ["-c", code]):

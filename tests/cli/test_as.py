@@ -1,0 +1,63 @@
+"""`numdev as`: a program's end is passed on, whatever it is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+NUMDEV = [sys.executable, "-c", "from numdev.cli import main; main()", "as"]
+pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="CPUID is an instruction of x86-64")
+
+
+def under(profile: str, *command: str, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*NUMDEV, profile, *command], capture_output=True, text=True, timeout=60, check=False, **options
+    )
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 37, 255])
+def test_exit_codes(code):
+    done = under("host", "--", sys.executable, "-c", f"raise SystemExit({code})")
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV])
+def test_signals(number):
+    done = under("host", "--", sys.executable, "-c", f"import os; os.kill(os.getpid(), {int(number)})")
+    assert done.returncode == -number
+
+
+def test_input_output_arguments_and_environment_pass_through():
+    code = "import os, sys; print(sys.stdin.read(), sys.argv[1:], os.environ['MINE']); print('e', file=sys.stderr)"
+    done = under(
+        "host", "--", sys.executable, "-c", code, "--help", "-j", "--", "x", input="given", env={**os.environ, "MINE": "1"}
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("given ['--help', '-j', '--', 'x'] 1\n", "e\n")
+
+
+def test_without_the_dashes():
+    assert under("host", "echo", "-n", "--version").stdout == "--version"
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("/nowhere/program", 127), ("/etc/passwd", 126), ("no-such-program-at-all", 127)]
+)
+def test_a_program_that_cannot_start(name, code):
+    done = under("host", "--", name)
+    assert done.returncode == code
+    assert name in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.faulting
+def test_a_profile_is_seen_and_the_end_passed_on():
+    code = (
+        "import sys; from numpy._core._multiarray_umath import __cpu_features__ as found;"
+        "print(found.get('AVX2', found.get('X86_V3'))); sys.exit(9)"
+    )
+    done = under("x86-64-v2", "--", sys.executable, "-c", code)
+    assert (done.stdout.strip(), done.returncode) == ("False", 9)
