@@ -219,15 +219,15 @@ class Zygote:
             while True:
                 said = self.line(watch.pause())
                 if said is not None:
-                    return (int(said[4:]), watch.verdict) if said.startswith("end ") else self.gone()
+                    return (int(said[4:]), watch.verdict) if said.startswith("end ") else self.gone(watch.verdict)
                 watch.look()
         finally:
             watch.end_group()
 
-    def gone(self) -> Tuple[Optional[int], Outcome]:
+    def gone(self, verdict: Outcome = ("", "")) -> Tuple[Optional[int], Outcome]:
         """It has closed its pipe: waited for, so that the next cell does not find it on its way out."""
         self.close()
-        return None, ("", "")
+        return None, verdict
 
     def close(self) -> None:
         if self.process.poll() is None:
