@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from numdev import files
+from numdev import cpu, files
 from numdev.cli import options
 from numdev.cli.answering import finish
 from numdev.cli.progress import Live
@@ -114,7 +114,7 @@ def run(
     described = runfile.make_run(resolved, result, chosen.facts())
     total = sum(len(group.items) for group in result.groups)
     with Live(total, len(result.stored), len(result.refused)) as live:
-        progress = execute.Progress(live.started, live.ended)
+        progress = execute.Progress(live.started, live.ended, live.said)
         execute.Execution(resolved, chosen, made, opened, files.cache_dir(), progress).run(result, jobs)
     opened.write_run(described.matrix, described.model_dump(mode="json"))
     finish(described, opened, as_json, fail_on_deviation)
@@ -151,6 +151,8 @@ def _prepare(
         f"{loaded.name}: {len(cells)} cells on the {chosen.name} engine, stacks {', '.join(sorted(made))}; "
         f"this processor: {resolved.host.brand} ({resolved.host.simd})."
     )
+    if rewritten := [name for name, shown in resolved.profiles.items() if shown.rung == cpu.REWRITE]:
+        _say(f"Shown by rewritten libraries, for CPUID cannot fault here: {', '.join(rewritten)}.")
     for line in _refused(resolved):
         _say(line)
     return resolved, chosen, made, Store.open(store, create=True)

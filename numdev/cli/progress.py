@@ -48,6 +48,9 @@ class Live:
     def started(self, item: Item) -> None:
         self.bar.update(self.task, now=item.cell.label()[:30])
 
+    def said(self, line: str) -> None:
+        self.bar.console.print(line, markup=False)
+
     def ended(self, item: Item, record: Record) -> None:
         if item.refusal:
             return

@@ -3,6 +3,21 @@
 from numdev.cpu.host import Host, host
 from numdev.cpu.profile import HOST, Profile, load, names
 from numdev.cpu.realised import contradictions
-from numdev.cpu.table import Shown, replica, shown
+from numdev.cpu.table import BEST, CPUID, REWRITE, RUNGS, Shown, replica, shown
 
-__all__ = ["HOST", "Host", "Profile", "Shown", "contradictions", "host", "load", "names", "replica", "shown"]
+__all__ = [
+    "BEST",
+    "CPUID",
+    "HOST",
+    "REWRITE",
+    "RUNGS",
+    "Host",
+    "Profile",
+    "Shown",
+    "contradictions",
+    "host",
+    "load",
+    "names",
+    "replica",
+    "shown",
+]

@@ -17,11 +17,13 @@ VENDORS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}
 class Host:
     """The real CPUID table, as far as it tells what the processor computes with.
 
-    leaves: (leaf, subleaf) -> EAX, EBX, ECX, EDX; `refusal`: why no profile can be shown here, or "".
+    leaves: (leaf, subleaf) -> EAX, EBX, ECX, EDX. refusal: why CPUID cannot be made to fault here, or "".
+    rewriting: why rewritten libraries cannot be traced either, or "".
     """
 
     leaves: dict[tuple[int, int], Registers]
     refusal: str
+    rewriting: str = ""
 
     def cpuid(self, leaf: int, subleaf: int = 0) -> Registers:
         return self.leaves.get((leaf, subleaf), (0, 0, 0, 0))
@@ -93,4 +95,4 @@ def read_leaves(real: Cpuid) -> dict[tuple[int, int], Registers]:
 @cache
 def host() -> Host:
     """This machine. Raises OSError where it is no x86-64 processor."""
-    return Host(read_leaves(Cpuid()), launcher.check())
+    return Host(read_leaves(Cpuid()), launcher.check(), launcher.check(rewritten=True))

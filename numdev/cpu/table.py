@@ -21,6 +21,14 @@ _TYPES = {"data": 1, "instruction": 2, "unified": 3}
 _WAYS = ((128, 14), (96, 13), (64, 12), (48, 11), (32, 10), (16, 8), (8, 6), (4, 4), (2, 2), (1, 1))
 
 
+# The rungs of the ladder: how a profile is made to be seen. `best` takes the first that works here.
+CPUID, REWRITE, BEST = "cpuid", "rewrite", "best"
+RUNGS = (CPUID, REWRITE)
+
+# What glibc calls the features by which its mathematics and its string functions are chosen.
+_GLIBC = {"avx": "AVX", "avx2": "AVX2", "fma": "FMA", "fma4": "FMA4", "avx512f": "AVX512F", "sse4_1": "SSE4_1"}
+
+
 @dataclass(frozen=True)
 class Shown:
     """What a profile becomes here. `table` is None for `host`; `dropped`: incidental features this host lacks."""
@@ -30,17 +38,31 @@ class Shown:
     dropped: tuple[str, ...] = ()
 
     @property
+    def rung(self) -> str:
+        """How it is shown: "" for `host`, else one of RUNGS."""
+        return "" if self.table is None else REWRITE if self.table.rewritten else CPUID
+
+    @property
     def digest(self) -> str:
         return HOST if self.table is None else digests.of_bytes(self.table.text().encode("ascii"))
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Environment variables that the rung needs: rewriting leaves the system's own glibc, which has a knob."""
+        if self.profile is None or self.rung != REWRITE:
+            return {}
+        hidden = sorted(name for feature, name in _GLIBC.items() if feature not in self.profile.features)
+        return {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=" + ",".join(f"-{name}" for name in hidden)} if hidden else {}
 
     def facts(self) -> dict[str, Any]:
         if self.profile is None:
             return {"profile": HOST}
-        return {"profile": self.profile.name, "simd": self.profile.simd, "dropped": list(self.dropped)}
+        facts = {"profile": self.profile.name, "simd": self.profile.simd, "dropped": list(self.dropped)}
+        return {**facts, "rung": self.rung, **self.variables}
 
 
-def shown(name: str, host: Host) -> Shown:
-    """The table for the profile called `name` on `host`.
+def shown(name: str, host: Host, enforce: str = CPUID) -> Shown:
+    """The table for the profile called `name` on `host`, by the rung that `enforce` names.
 
     Raises:
         InvalidInput: there is no such profile.
@@ -49,24 +71,26 @@ def shown(name: str, host: Host) -> Shown:
     if name == HOST:
         return Shown(None, None)
     profile = load(name)
-    if host.refusal:
+    rewritten = enforce == REWRITE or (enforce == BEST and host.refusal != "")
+    if reason := host.rewriting if rewritten else host.refusal:
         raise ProfileRefused(
             f"This host cannot show the profile {name!r}.",
-            host.refusal,
+            reason,
             "Use the profile `host`, or another machine: Intel since Ivy Bridge has CPUID faulting, KVM guests on "
-            "Intel usually too. `numdev doctor` says what a host can do.",
+            "Intel usually too. In a matrix, `enforce: best` falls back on rewritten libraries. `numdev doctor` says "
+            "what a host can do.",
         )
     missing = sorted(set(profile.features) - host.features)
     if essential := [feature for feature in missing if feature not in INCIDENTAL]:
         raise ProfileRefused(
             f"This host cannot show the profile {name!r}.",
-            f"Its processor lacks {', '.join(essential)}; a profile can hide features, never add them.",
+            f"its processor lacks {', '.join(essential)}; a profile can hide features, never add them",
             "Use a lower profile, or a machine that has them. `numdev platform list` shows what fits here.",
         )
-    return Shown(profile, build(profile, host), tuple(missing))
+    return Shown(profile, build(profile, host, rewritten), tuple(missing))
 
 
-def build(profile: Profile, host: Host) -> Table:
+def build(profile: Profile, host: Host, rewritten: bool = False) -> Table:
     """The table of a profile with the features that `host` has as well."""
     features = set(profile.features) & host.features
     intel = profile.vendor == "GenuineIntel"
@@ -121,7 +145,7 @@ def build(profile: Profile, host: Host) -> Table:
     masks = {(leaf, sub if leaf in (4, 7, 0xD) else None): row for (leaf, sub), row in masks.items()}
     # XSAVE sizes must follow the real XCR0, or programs overrun their stacks.
     values[0xD, None], masks[0xD, None] = (0, 0, 0, 0), _ALL
-    return Table(values, masks, (*_PASSED, *_AMX) if amx else _PASSED)
+    return Table(values, masks, (*_PASSED, *_AMX) if amx else _PASSED, rewritten)
 
 
 def replica(host: Host) -> Table:

@@ -142,7 +142,7 @@ class DockerEngine:
             container = self.client.containers.create(
                 launch.environment.id,
                 command(PYTHON, JOB, OUT, launch.profiled),
-                environment=variables(JOB, SITE, "/tmp"),
+                environment={**variables(JOB, SITE, "/tmp"), **launch.variables},
                 user=f"{user[0]}:{user[1]}",
                 working_dir="/tmp",
                 entrypoint=[],
@@ -152,6 +152,7 @@ class DockerEngine:
                 mounts=[
                     Mount(JOB, str(launch.job), type="bind", read_only=True),
                     Mount(OUT, str(launch.out), type="bind"),
+                    *([Mount(SITE, str(launch.site), type="bind", read_only=True)] if launch.site else []),
                 ],
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],

@@ -88,7 +88,10 @@ class LocalEngine:
                     return Ending("lost", "stopped")
                 process = subprocess.Popen(
                     command(environment.python, str(launch.job), str(launch.out), launch.profiled),
-                    env=variables(str(launch.job), environment.site, scratch),
+                    env={
+                        **variables(str(launch.job), str(launch.site or environment.site), scratch),
+                        **launch.variables,
+                    },
                     cwd=scratch,
                     stdin=subprocess.DEVNULL,
                     stdout=log,

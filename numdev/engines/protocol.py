@@ -35,7 +35,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Launch:
-    """One job: an environment, the job's folder, the folder for what it writes, and whether table.txt is shown."""
+    """One job: an environment, the job's folder, the folder for what it writes, and whether table.txt is shown.
+
+    site: a folder that takes the place of the environment's own packages, or None. variables: added to the job's.
+    """
 
     environment: Environment
     job: Path
@@ -43,6 +46,8 @@ class Launch:
     profiled: bool
     limits: Limits
     label: str
+    site: Path | None = None
+    variables: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from numdev.run.jobfolder import write_job
 from numdev.run.plan import Group, Item, Plan, refusal_record
 from numdev.run.resolve import Resolved
 from numdev.spec.quantities import memory
+from numdev.stacks import Rewritten, rewritten_site, site_for
 from numdev.store import Output, Record, Store
 
 _EVENTS_LIMIT = 64 << 20
@@ -30,6 +31,7 @@ class Progress:
 
     started: Callable[[Item], None] = lambda item: None
     ended: Callable[[Item, Record], None] = lambda item, record: None
+    said: Callable[[str], None] = lambda line: None
 
 
 class Execution:
@@ -51,6 +53,7 @@ class Execution:
         self.store = store
         self.cache = cache
         self.progress = progress
+        self.rewritten: dict[str, Rewritten] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
 
@@ -61,6 +64,7 @@ class Execution:
         """
         for item in plan.refused:
             self._keep(item, refusal_record(item, {"platform": self.resolved.host.facts()}))
+        self._rewrite(plan)
         pool = ThreadPoolExecutor(max(1, jobs), thread_name_prefix="numdev")
         try:
             futures = [pool.submit(self._group, group) for group in plan.groups]
@@ -75,6 +79,13 @@ class Execution:
             self._stopped.set()
             self.engine.stop()
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def _rewrite(self, plan: Plan) -> None:
+        """Makes the rewritten libraries of every stack that is run under a profile by that rung."""
+        for group in plan.groups:
+            if self.resolved.profiles[group.profile].rung == cpu.REWRITE and group.stack not in self.rewritten:
+                site = site_for(self.resolved.stacks[group.stack], self.cache, self.progress.said)
+                self.rewritten[group.stack] = rewritten_site(site, self.cache, self.progress.said)
 
     def _group(self, group: Group) -> None:
         """Runs a group's cells; where its container ends early, what is left runs in another one."""
@@ -98,13 +109,16 @@ class Execution:
             write_job(job, self.resolved, items, link=self.engine.name == "docker")
             follow = _Follower(out, {item.digest: item for item in items}, self.progress.started, self._finish)
             limits = self.resolved.matrix.limits
+            shown = self.resolved.profiles[group.profile]
             launch = Launch(
                 environment=self.environments[group.stack],
                 job=job,
                 out=out,
-                profiled=self.resolved.profiles[group.profile].table is not None,
+                profiled=shown.table is not None,
                 limits=Limits(memory(limits.memory), limits.pids, limits.cpus),
                 label=f"{group.stack} {group.profile}",
+                site=self.rewritten[group.stack].path if shown.rung == cpu.REWRITE else None,
+                variables=shown.variables,
             )
             ending = self.engine.run(launch, follow.poll)
             if self._stopped.is_set():
@@ -144,7 +158,7 @@ class Execution:
             **self.engine_facts,
             **self.environments[item.cell.stack].facts,
             "environment": self.environments[item.cell.stack].id,
-            "profile": self.resolved.profiles[item.cell.profile].facts(),
+            "profile": self._profile_facts(item),
             "platform": self.resolved.host.facts(),
         }
         record = Record(
@@ -164,6 +178,12 @@ class Execution:
             log="" if status == "ok" else result.log,
         )
         self._keep(item, record)
+
+    def _profile_facts(self, item: Item) -> dict[str, Any]:
+        shown = self.resolved.profiles[item.cell.profile]
+        if shown.rung != cpu.REWRITE:
+            return shown.facts()
+        return {**shown.facts(), "rewriting": self.rewritten[item.cell.stack].facts}
 
     def _keep(self, item: Item, record: Record) -> None:
         with self._lock:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from numdev import digests
-from numdev.cpu import HOST
+from numdev.cpu import HOST, REWRITE
 from numdev.engines import Environment
 from numdev.run.resolve import Resolved
 from numdev.spec.cell import DEFAULTS, Cell
@@ -127,6 +127,8 @@ def _item(
     format, refusal = choose_format(resolved, cell)
     if cell.profile in resolved.refused and not reference:
         refusal = f"this host cannot show the profile {cell.profile}: {resolved.refused[cell.profile]}"
+    elif resolved.stacks[cell.stack].dockerfile and resolved.profiles[cell.profile].rung == REWRITE:
+        refusal = "the libraries of a stack that is a Dockerfile cannot be rewritten: this needs CPUID faulting"
     return Item(cell, replicate, cell.digest(**causes, replicate=replicate), format, causes, reference, refusal)
 
 

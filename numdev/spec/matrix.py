@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
@@ -61,6 +61,7 @@ class MatrixFile(yamlfile.Strict):
     reference: str | None = Field(default=None, description="the stack that computes the reference")
     baseline: dict[str, str | int] = {}
     limits: Limits = Limits()
+    enforce: Literal["cpuid", "rewrite", "best"] = Field(default="cpuid", description="how profiles are shown")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Matrix:
     reference: str | None
     baseline: dict[str, Any]
     limits: Limits
+    enforce: str = "cpuid"
 
     @property
     def name(self) -> str:
@@ -125,6 +127,7 @@ def load_matrix(path: Path) -> Matrix:
         reference=file.reference,
         baseline=dict(file.baseline),
         limits=file.limits,
+        enforce=file.enforce,
     )
 
 

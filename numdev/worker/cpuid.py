@@ -20,6 +20,10 @@ MAGIC = 0x4E554D44
 HEADER = "numdev-cpuid 1"
 LIMIT = 1 << 20
 
+# INT 0x42, which stands for CPUID in rewritten libraries: as long, used by no program, and refused by the kernel with
+# the very signal that a faulting CPUID gives.
+INSTRUCTION, TRAP = b"\x0f\xa2", b"\xcd\x42"
+
 # void cpuid(uint32_t *eax_ebx_ecx_edx): eax and ecx are read from the array, all four are written to it.
 _CODE = bytes.fromhex("53 4989f8 418b00 418b4808 0fa2 418900 41895804 41894808 4189500c 5b c3")
 
@@ -29,13 +33,13 @@ class TableError(ValueError):
 
 
 class Cpuid:
-    """The real processor's CPUID instruction."""
+    """The processor's CPUID instruction, or what stands for it under the launcher."""
 
-    def __init__(self) -> None:
+    def __init__(self, instruction: bytes = INSTRUCTION) -> None:
         if platform.machine() not in ("x86_64", "AMD64"):
             raise OSError(f"CPUID is an instruction of x86-64 processors; this is {platform.machine()}")
         self._page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-        self._page.write(_CODE)
+        self._page.write(_CODE.replace(INSTRUCTION, instruction))
         address = ctypes.addressof(ctypes.c_char.from_buffer(self._page))
         self._call = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_uint32))(address)
         self._registers = (ctypes.c_uint32 * 4)()
@@ -64,7 +68,8 @@ class Cpuid:
 class Table:
     """What CPUID answers instead: values by leaf and sub-leaf, some bits or leaves from the real processor.
 
-    A leaf that the table does not have answers zero, as reserved leaves do.
+    A leaf that the table does not have answers zero, as reserved leaves do. `rewritten`: whether programs under it have
+    the trap in the place of the CPUID instruction.
     """
 
     def __init__(
@@ -72,10 +77,17 @@ class Table:
         values: Dict[Tuple[int, Optional[int]], Registers],
         masks: Dict[Tuple[int, Optional[int]], Registers],
         passed: Iterable[int],
+        rewritten: bool = False,
     ) -> None:
         self.values = dict(values)
         self.masks = dict(masks)
         self.passed = frozenset(passed)
+        self.rewritten = rewritten
+
+    @property
+    def instruction(self) -> bytes:
+        """What programs under this table execute to ask it."""
+        return TRAP if self.rewritten else INSTRUCTION
 
     def answer(self, leaf: int, subleaf: int, real: Cpuid, processor: Optional[int] = None) -> Registers:
         """The four registers for one execution of CPUID on `processor`."""
@@ -97,7 +109,11 @@ class Table:
             sub = "*" if key[1] is None else f"{key[1]:08x}"
             return f"{key[0]:08x} {sub} " + " ".join(f"{register:08x}" for register in row)
 
-        lines = [HEADER, *(f"pass {leaf:08x}" for leaf in sorted(self.passed))]
+        lines = [
+            HEADER,
+            *(["rewritten"] if self.rewritten else []),
+            *(f"pass {leaf:08x}" for leaf in sorted(self.passed)),
+        ]
         lines += sorted(f"mask {line(key, row)}" for key, row in self.masks.items())
         lines += sorted(line(key, row) for key, row in self.values.items())
         return "\n".join(lines) + "\n"
@@ -115,10 +131,14 @@ def parse(text: str) -> Table:
     values: Dict[Tuple[int, Optional[int]], Registers] = {}
     masks: Dict[Tuple[int, Optional[int]], Registers] = {}
     passed = set()
+    rewritten = False
     for number, line in enumerate(lines[1:], 2):
         words = line.split()
         try:
             if not words:
+                continue
+            if words == ["rewritten"]:
+                rewritten = True
                 continue
             if words[0] == "pass" and len(words) == 2:
                 passed.add(_hex(words[1]))
@@ -134,7 +154,7 @@ def parse(text: str) -> Table:
             into[key] = (_hex(words[2]), _hex(words[3]), _hex(words[4]), _hex(words[5]))
         except ValueError as error:
             raise TableError(f"line {number}: {error}") from None
-    return Table(values, masks, passed)
+    return Table(values, masks, passed, rewritten)
 
 
 def read_table(path: str) -> Table:

@@ -8,6 +8,9 @@ the loader, libc and static programs are covered. Each fault is answered from th
 program. After start-up nothing faults any more, so the program runs at native speed. The model is rr
 (https://github.com/rr-debugger/rr, src/Task.cc `post_exec_syscall`, src/record_signal.cc).
 
+Where the table says `rewritten`, nothing is switched on: the program's libraries then have a trap in the place of
+CPUID (see stacks/rewritten.py), which faults in the same way on every processor.
+
 If the launcher dies, so does everything it traces. When the program ends, what it left running is ended too: it
 could not live on untraced, since its CPUID instructions would kill it.
 """
@@ -42,7 +45,8 @@ class Fault(NamedTuple):
     instruction: bytes
 
 
-CPUID_FAULT = Fault(signal.SIGSEGV, tracing.SI_KERNEL, b"\x0f\xa2")
+CPUID_FAULT = Fault(signal.SIGSEGV, tracing.SI_KERNEL, cpuids.INSTRUCTION)
+REWRITTEN_FAULT = Fault(signal.SIGSEGV, tracing.SI_KERNEL, cpuids.TRAP)
 
 
 class Failure(Exception):
@@ -232,31 +236,38 @@ class Launcher:
 
 def run(table: cpuids.Table, argv: Sequence[str], environment: Optional[Dict[str, str]] = None) -> int:
     """Runs `argv` under `table`; the wait status. Raises Failure."""
+    if table.rewritten:
+        return Launcher(table, fault=REWRITTEN_FAULT, faulting=False).run(argv, environment)
     return Launcher(table).run(argv, environment)
 
 
-def check() -> str:
-    """Whether CPUID faulting works here, by executing CPUID under it: "" if it does, else the reason."""
+def check(rewritten: bool = False) -> str:
+    """Whether CPUID faulting works here, by executing CPUID under it: "" if it does, else the reason.
+
+    Args:
+        rewritten: check the trap that stands for CPUID in rewritten libraries instead.
+    """
     # A leaf that no processor has: only the table can have put this there.
     marker = (0x4E554D44, 0x45563031, 0x53454C46, 0x54455354)
     try:
         passed = [*range(0x20), *range(0x80000000, 0x80000022), *range(0x40000000, 0x40000011)]
-        table = cpuids.Table({(0x4E554D45, None): marker}, {}, passed)
+        table = cpuids.Table({(0x4E554D45, None): marker}, {}, passed, rewritten)
         program = (
             "import sys; sys.path.insert(0, sys.argv[1])\n"
             "from " + __package__ + ".cpuid import Cpuid\n"
-            f"sys.exit(0 if Cpuid()(0x4E554D45) == {marker} else 9)"
+            f"sys.exit(0 if Cpuid({table.instruction!r})(0x4E554D45) == {marker} else 9)"
         )
         root = __file__
         for _ in __package__.split("."):
             root = os.path.dirname(root)
         argv = [sys.executable, "-S", "-B", "-c", program, os.path.dirname(root)]
-        status = Launcher(table).run(argv)
+        status = run(table, argv)
     except (Failure, OSError) as error:
         return str(error)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
         return ""
-    return f"CPUID faulting is advertised, but a program under it did not see the table (wait status {status})"
+    mechanism = "a trap in the place of CPUID" if rewritten else "CPUID faulting"
+    return f"{mechanism} is there, but a program under it did not see the table (wait status {status})"
 
 
 def end_as(status: int) -> NoReturn:

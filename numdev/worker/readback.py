@@ -48,8 +48,8 @@ def read(table_file: Optional[str]) -> Dict[str, Any]:
 
 def _cpuid(table_file: str) -> Dict[str, Any]:
     """Executes CPUID: how often the launcher was asked so far, and which leaves do not answer as the table says."""
-    real = cpuids.Cpuid()
     table = cpuids.read_table(table_file)
+    real = cpuids.Cpuid(table.instruction)
     in_force, traps, _, _ = real(cpuids.MAGIC)
     if in_force != 1:
         return {"traps": 0, "mismatches": []}
