@@ -44,18 +44,30 @@ def _processor() -> list[Check]:
     except OSError as error:
         return [Check("processor", "missing", str(error), "CPU profiles need an x86-64 Linux machine.")]
     facts = Check("processor", "ok", f"{host.brand}, {host.vendor}, {host.simd}")
-    if host.refusal:
-        remedy = "Only the profile `host` can run here. Intel since Ivy Bridge has CPUID faulting; in a guest, the hypervisor must offer it."
-        return [facts, Check("CPU profiles", "missing", host.refusal, remedy)]
+    faulting = Check(
+        "CPUID faulting",
+        "missing" if host.refusal else "ok",
+        host.refusal or "programs can be shown another CPU",
+        "`numdev as` cannot work here; a matrix can, with `enforce: best`." if host.refusal else "",
+    )
+    rewriting = Check(
+        "rewritten libraries",
+        "missing" if host.rewriting else "ok",
+        host.rewriting or "a stack's libraries can be shown another CPU",
+        "Only the profile `host` can run here." if host.rewriting and host.refusal else "",
+    )
     fit, unfit = [], []
     for name in cpu.names()[1:]:
         try:
-            cpu.shown(name, host)
+            cpu.shown(name, host, cpu.BEST)
             fit.append(name)
         except NumdevError:
             unfit.append(name)
-    lacking = f"; not {', '.join(unfit)}: this processor lacks features" if unfit else ""
-    return [facts, Check("CPU profiles", "partly" if unfit else "ok", f"{', '.join(fit)}{lacking}")]
+    lacking = f"; not {', '.join(unfit)}" if unfit else ""
+    profiles = Check(
+        "CPU profiles", "partly" if unfit else "ok", f"host{''.join(f', {name}' for name in fit)}{lacking}"
+    )
+    return [facts, faulting, rewriting, profiles]
 
 
 def _docker() -> Check:

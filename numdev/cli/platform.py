@@ -30,13 +30,14 @@ def list_profiles() -> None:
         profile = cpu.load(name)
         first = next((cache.size for cache in profile.caches if (cache.level, cache.type) == (1, "data")), "?")
         try:
-            cpu.shown(name, host)
-            here = "yes"
+            here = {cpu.CPUID: "yes", cpu.REWRITE: "rewritten"}[cpu.shown(name, host, cpu.BEST).rung]
         except ProfileRefused as error:
             here = "no"
             missing[name] = error.why
         table.add_row(name, profile.vendor, profile.simd, first, here)
     console.print(table)
+    if host.refusal and not host.rewriting:
+        console.print(f"\nrewritten: in a matrix with `enforce: best`, for {host.refusal}.", markup=False)
     for reason in dict.fromkeys(missing.values()):
         names = ", ".join(name for name, why in missing.items() if why == reason)
         console.print(f"\nNot here: {names}.\nWhy: {reason}", markup=False)
@@ -74,8 +75,9 @@ def show(
         console.print(f"{key:<9} {text}", markup=False)
     if profile != cpu.HOST:
         try:
-            shown = cpu.shown(profile, host)
+            shown = cpu.shown(profile, host, cpu.BEST)
             dropped = f", without {', '.join(shown.dropped)}" if shown.dropped else ""
-            console.print(f"here      can be shown{dropped}", markup=False)
+            how = {cpu.CPUID: "by CPUID faulting", cpu.REWRITE: "by rewritten libraries only"}[shown.rung]
+            console.print(f"here      can be shown {how}{dropped}", markup=False)
         except ProfileRefused as error:
             console.print(f"here      cannot be shown: {error.why}", markup=False)
