@@ -197,3 +197,38 @@ def test_the_catalogue_agrees_with_real_processors(name, shared):
     assert [(c.level, c.sets - 1, c.ways - 1) for c in profile.caches] == [
         (row[0] >> 5 & 7, row[2], row[1] >> 22) for row in dump.caches()
     ]
+
+
+class TestRungs:
+    """What `enforce` asks for, and what this host can do."""
+
+    def test_the_first_that_works_is_taken(self):
+        able, unable = rich_host(), dataclasses.replace(rich_host(), refusal="it does not fault")
+        assert shown("haswell", able, cpu.BEST).rung == cpu.CPUID
+        assert shown("haswell", unable, cpu.BEST).rung == cpu.REWRITE
+        assert shown("haswell", able, cpu.REWRITE).rung == cpu.REWRITE
+        assert shown("host", unable, cpu.BEST).rung == ""
+
+    def test_nothing_falls_back_unasked(self):
+        with pytest.raises(ProfileRefused, match="cannot show"):
+            shown("haswell", dataclasses.replace(rich_host(), refusal="it does not fault"))
+
+    def test_where_nothing_can_be_traced_all_are_refused(self):
+        host = dataclasses.replace(rich_host(), refusal="it does not fault", rewriting="ptrace is forbidden")
+        with pytest.raises(ProfileRefused) as caught:
+            shown("haswell", host, cpu.BEST)
+        assert caught.value.why == "ptrace is forbidden"
+
+    def test_rungs_are_never_taken_for_each_other(self):
+        host = rich_host()
+        one, other = shown("haswell", host), shown("haswell", host, cpu.REWRITE)
+        assert one.digest != other.digest
+        assert seen(one.table, host)(7) == seen(other.table, host)(7)
+        assert parse(other.table.text()).rewritten
+        assert other.facts()["rung"] == "rewrite"
+
+    def test_glibc_is_told_what_to_hide_by_rewriting_only(self):
+        host = rich_host()
+        assert shown("nehalem", host).variables == {}
+        hidden = shown("nehalem", host, cpu.REWRITE).variables["GLIBC_TUNABLES"]
+        assert hidden == "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-FMA,-FMA4"

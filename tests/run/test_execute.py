@@ -58,7 +58,7 @@ class TestRecords:
         assert record.causes.keys() == {"stack", "platform", "table", "workload", "worker"}
         assert record.environment["engine"] == "memory"
         assert record.environment["environment"] == "memory:ort-1"
-        assert record.environment["profile"] == {"profile": "haswell", "simd": "AVX2", "dropped": []}
+        assert record.environment["profile"] == {"profile": "haswell", "simd": "AVX2", "dropped": [], "rung": "cpuid"}
         assert record.environment["platform"]["vendor"] == "GenuineIntel"
         assert record.realised == {**TRAPPED, "x": ["NaN"]}
         output = record.outputs[0]
