@@ -28,7 +28,8 @@ app.add_typer(images.app, name="images", help="Build and show the pinned softwar
 app.add_typer(platform.app, name="platform", help="List and show CPU profiles.")
 app.command(
     "as",
-    help="Run any program under another CPU's identity: numdev as haswell -- python x.py",
+    help="Run any program under another CPU's identity: numdev as haswell -- python x.py, or numdev as --stack "
+    "numpy-2.4 haswell -- python x.py with a stack's packages.",
     context_settings={
         "allow_extra_args": True,
         "ignore_unknown_options": True,

@@ -8,7 +8,12 @@ from typing import Annotated
 import typer
 
 from numdev import cpu
+from numdev.cli import options
+from numdev.engines.local import interpreter
 from numdev.errors import NumdevError, ProfileRefused
+from numdev.files import cache_dir
+from numdev.spec.stack import load_stack
+from numdev.stacks import rewritten_site, site_for
 from numdev.worker import launcher
 
 
@@ -19,19 +24,41 @@ class CannotRun(NumdevError):
 def as_command(
     context: typer.Context,
     profile: Annotated[str, typer.Argument(help="A profile of `numdev platform list`.")],
+    stack: Annotated[
+        str | None,
+        typer.Option(
+            "--stack",
+            help="Run with a stack's packages; `python` is then its CPython. Where CPUID cannot fault, a stack's "
+            "libraries can be rewritten, your own cannot.",
+        ),
+    ] = None,
+    images: options.Images = None,
 ) -> None:
-    """Run a program and all it starts under another CPU's identity; its exit code is passed on."""
+    """Run a program and all it starts under another CPU's identity; its exit code is passed on.
+
+    Example: numdev as haswell -- python -c "import numpy; numpy.show_config()"
+    """
     argv = list(context.args)
     if argv[:1] == ["--"]:
         argv = argv[1:]
     if not argv:
         raise typer.BadParameter("name the program to run: numdev as haswell -- python script.py")
-    shown = cpu.shown(profile, cpu.host())
+    shown = cpu.shown(profile, cpu.host(), cpu.BEST if stack else cpu.CPUID)
+    environment = {**os.environ, **shown.variables}
+    if stack:
+        declared = load_stack(options.images_folder(images), stack)
+        site = site_for(declared, cache_dir(), _say)
+        rewritten = shown.rung == cpu.REWRITE
+        environment["PYTHONPATH"] = str(rewritten_site(site, cache_dir(), _say).path if rewritten else site.path)
+        if argv[0] in ("python", "python3"):
+            argv[:1] = [interpreter(declared.python), "-S"]
+        if rewritten:
+            _say(f"shown by rewritten libraries of {stack}: {cpu.host().refusal}")
     try:
         if shown.table is None:
             # The real processor: nothing to hide, so nothing to trace.
-            os.execvp(argv[0], argv)
-        launcher.end_as(launcher.run(shown.table, argv))
+            os.execvpe(argv[0], argv, environment)
+        launcher.end_as(launcher.run(shown.table, argv, environment))
     except FileNotFoundError as error:
         raise _cannot_run(argv[0], error.strerror, launcher.NOT_FOUND) from None
     except OSError as error:
@@ -40,6 +67,10 @@ def as_command(
         if failure.code == launcher.REFUSED:
             raise ProfileRefused(f"{argv[0]} cannot be run as {profile}.", str(failure)) from None
         raise _cannot_run(argv[0], str(failure), failure.code) from None
+
+
+def _say(line: str) -> None:
+    typer.echo(f"numdev: {line}", err=True)
 
 
 def _cannot_run(program: str, why: str | None, code: int) -> CannotRun:

@@ -48,7 +48,9 @@ def _processor() -> list[Check]:
         "CPUID faulting",
         "missing" if host.refusal else "ok",
         host.refusal or "programs can be shown another CPU",
-        "`numdev as` cannot work here; a matrix can, with `enforce: best`." if host.refusal else "",
+        "Stacks can be rewritten: `enforce: best` in a matrix, `numdev as --stack STACK PROFILE`."
+        if host.refusal
+        else "",
     )
     rewriting = Check(
         "rewritten libraries",

@@ -77,8 +77,8 @@ def shown(name: str, host: Host, enforce: str = CPUID) -> Shown:
             f"This host cannot show the profile {name!r}.",
             reason,
             "Use the profile `host`, or another machine: Intel since Ivy Bridge has CPUID faulting, KVM guests on "
-            "Intel usually too. In a matrix, `enforce: best` falls back on rewritten libraries. `numdev doctor` says "
-            "what a host can do.",
+            "Intel usually too. The libraries of a stack can be rewritten instead: `enforce: best` in a matrix, or "
+            "`numdev as --stack STACK PROFILE`. `numdev doctor` says what a host can do.",
         )
     missing = sorted(set(profile.features) - host.features)
     if essential := [feature for feature in missing if feature not in INCIDENTAL]:
@@ -148,9 +148,10 @@ def build(profile: Profile, host: Host, rewritten: bool = False) -> Table:
     return Table(values, masks, (*_PASSED, *_AMX) if amx else _PASSED, rewritten)
 
 
-def replica(host: Host) -> Table:
+def replica(rewritten: bool = False) -> Table:
     """A table that shows the host to itself: what remains of the instrument when nothing is changed."""
-    return Table({}, {}, [*range(0x40), *range(0x80000000, 0x80000040), *range(0x40000000, 0x40000011)])
+    passed = [*range(0x40), *range(0x80000000, 0x80000040), *range(0x40000000, 0x40000011)]
+    return Table({}, {}, passed, rewritten)
 
 
 def _cache(cache: Cache, host: Host | None) -> list[int]:

@@ -196,3 +196,17 @@ def test_a_program_as_haswell_has_the_haswell_kernel():
     done = numdev("as", "haswell", "--", sys.executable, "-c", code)
     assert done.returncode == 0, done.stderr
     assert "['Haswell']" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("profile", "kernel"), [("nehalem", "Nehalem"), ("sandybridge", "Sandybridge"), ("haswell", "Haswell")]
+)
+def test_a_stacks_numpy_as_another_processor(profile, kernel):
+    needs(profile)
+    code = (
+        "import numpy, threadpoolctl; numpy.ones((9, 9)) @ numpy.ones((9, 9)); "
+        "print([row['architecture'] for row in threadpoolctl.threadpool_info()])"
+    )
+    done = numdev("as", "--stack", "numpy-2.4", profile, "--", "python", "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"['{kernel}']"
