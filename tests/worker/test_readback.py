@@ -78,10 +78,10 @@ def table(tmp_path):
     ],
 )
 def test_leaves_that_do_not_answer_as_the_table_says(monkeypatch, table, leaves, mismatches):
-    monkeypatch.setattr(readback.cpuids, "Cpuid", lambda: Answers(leaves))
+    monkeypatch.setattr(readback.cpuids, "Cpuid", lambda *_: Answers(leaves))
     assert readback.read(table)["cpuid"] == {"traps": 41, "mismatches": mismatches}
 
 
 def test_no_launcher_means_no_traps(monkeypatch, table):
-    monkeypatch.setattr(readback.cpuids, "Cpuid", lambda: Answers({}, in_force=0))
+    monkeypatch.setattr(readback.cpuids, "Cpuid", lambda *_: Answers({}, in_force=0))
     assert readback.read(table)["cpuid"] == {"traps": 0, "mismatches": []}
