@@ -159,6 +159,36 @@ SIMD = (
 )
 
 
+# What a feature cannot be without (Intel SDM volume 1, chapters 14 and 15): libraries check only one of them.
+_NEEDS: dict[str, tuple[str, ...]] = {
+    "ssse3": ("sse3",),
+    "sse4_1": ("ssse3",),
+    "sse4_2": ("sse4_1",),
+    "avx": ("sse4_2", "xsave"),
+    "avx2": ("avx",),
+    "fma": ("avx",),
+    "f16c": ("avx",),
+    "vaes": ("avx", "aes"),
+    "vpclmulqdq": ("avx", "pclmulqdq"),
+    "avx_vnni": ("avx2",),
+    "avx512f": ("avx2", "fma", "f16c"),
+    "amx_int8": ("amx_tile",),
+    "amx_bf16": ("amx_tile",),
+    "amx_fp16": ("amx_tile",),
+    **{name: ("avx512f",) for name in FEATURES if name.startswith("avx512") and name != "avx512f"},
+}
+
+
+def contradictions(features: Iterable[str]) -> list[str]:
+    """What is wrong with a set of features: those without which others cannot be."""
+    have = set(features)
+    return [
+        f"{name} needs {', '.join(needed for needed in _NEEDS[name] if needed not in have)}"
+        for name in FEATURES
+        if name in have and not have.issuperset(_NEEDS.get(name, ()))
+    ]
+
+
 def simd_level(features: Iterable[str]) -> str:
     """The highest SIMD level that a set of features reaches."""
     have = set(features)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from numdev.cpu.features import FEATURES, simd_level
+from numdev.cpu.features import FEATURES, contradictions, simd_level
 from numdev.errors import InvalidInput, Problem
 from numdev.spec import yamlfile
 from numdev.spec.quantities import memory
@@ -70,6 +70,8 @@ class Profile(yamlfile.Strict):
     def _features(cls, value: list[str], info: ValidationInfo) -> list[str]:
         if unknown := sorted(set(value) - FEATURES.keys()):
             raise ValueError(f"unknown features: {', '.join(unknown)}")
+        if wrong := contradictions(value):
+            raise ValueError("; ".join(wrong))
         return value
 
     @property
@@ -91,15 +93,22 @@ def names() -> list[str]:
 
 @cache
 def load(name: str) -> Profile:
-    """The profile called `name` (not `host`, which is no profile but the absence of one).
+    """The profile called `name` (not `host`, which is no profile but the absence of one), or a variant of one.
 
     Raises:
-        InvalidInput: there is none.
+        InvalidInput: there is none, or the variant cannot be made.
     """
-    if name not in names() or name == HOST:
+    # Variants are made of profiles: the import would go in a circle above.
+    from numdev.cpu import variant
+
+    known = names()[1:]
+    base, changes = variant.split(name, known)
+    if not base:
         raise InvalidInput(
             f"There is no profile {name!r}.",
             [Problem(name, "unknown profile", f"there are: {', '.join(names())}")],
         )
+    if changes:
+        return variant.apply(load(base), changes, known, load)
     path = _FOLDER / f"{name}.yaml"
     return yamlfile.validate(Profile, {**yamlfile.read(path), "name": name}, str(path))

@@ -15,7 +15,8 @@ from numdev.worker.cpuid import Registers, Table
 _ALL = (0xFFFFFFFF,) * 4
 # Topology and timing differ from core to core or belong to the hypervisor: the real processor answers.
 _PASSED = (0xB, 0x15, 0x16, 0x1F, *range(0x40000000, 0x40000011), 0x80000007, 0x8000001E)
-_AMX = (0x1D, 0x1E)
+# Leaves that say how wide AMX tiles and AVX10 vectors are: true, where the features are shown at all.
+_WITH = {"amx_tile": (0x1D, 0x1E), "avx10": (0x24,)}
 _TYPES = {"data": 1, "instruction": 2, "unified": 3}
 # AMD's encoding of associativity in leaf 0x80000006; values between are rounded down, as AMD does.
 _WAYS = ((128, 14), (96, 13), (64, 12), (48, 11), (32, 10), (16, 8), (8, 6), (4, 4), (2, 2), (1, 1))
@@ -107,8 +108,7 @@ def build(profile: Profile, host: Host, rewritten: bool = False) -> Table:
         masks[leaf, subleaf] = (row[0], row[1], row[2], row[3])
 
     vendor = [int.from_bytes(profile.vendor.encode()[i : i + 4], "little") for i in (0, 4, 8)]
-    amx = "amx_tile" in features
-    maximum = min(profile.max_leaf, host.cpuid(0)[EAX]) if not amx else host.cpuid(0)[EAX]
+    maximum = min(profile.max_leaf, host.cpuid(0)[EAX])
     words[0, 0] = [maximum, vendor[0], vendor[2], vendor[1]]
     words[1, 0][EAX] = profile.signature
     # Cache line of CLFLUSH, number of logical processors and the APIC id of the very core.
@@ -145,7 +145,8 @@ def build(profile: Profile, host: Host, rewritten: bool = False) -> Table:
     masks = {(leaf, sub if leaf in (4, 7, 0xD) else None): row for (leaf, sub), row in masks.items()}
     # XSAVE sizes must follow the real XCR0, or programs overrun their stacks.
     values[0xD, None], masks[0xD, None] = (0, 0, 0, 0), _ALL
-    return Table(values, masks, (*_PASSED, *_AMX) if amx else _PASSED, rewritten)
+    passed = [*_PASSED, *(leaf for feature, leaves in _WITH.items() if feature in features for leaf in leaves)]
+    return Table(values, masks, passed, rewritten)
 
 
 def replica(rewritten: bool = False) -> Table:

@@ -31,6 +31,8 @@ DUMPS = {
     "zen2": "zen2-rome",
     "zen3": "zen3-milan",
     "zen4": "zen4-genoa",
+    "zen5": "zen5-turin",
+    "graniterapids": "graniterapids",
 }
 
 
