@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,6 +44,46 @@ def list_profiles() -> None:
         console.print(f"\nNot here: {names}.\nWhy: {reason}", markup=False)
 
 
+@app.command("capture")
+def capture_host(file: Annotated[Path, typer.Argument(help="The file to write, for example here.json.")]) -> None:
+    """Write this machine's whole CPUID table and its arithmetic fingerprint to a file; it names no host.
+
+    Such a file is a profile: name its path in a matrix, or after `numdev as`.
+    """
+    captured = cpu.capture()
+    captured.write(file)
+    told = ", ".join(captured.fingerprint)
+    Console(highlight=False).print(
+        f"{file}: {cpu.host().brand}, {len(captured.leaves)} leaves, fingerprint of {told}.", markup=False
+    )
+
+
+@app.command("import")
+def import_dump(
+    dump: Annotated[Path, typer.Argument(help="`cpuid -r` output, or a text file of InstLatx64.")],
+    file: Annotated[Path, typer.Argument(help="The capture to write.")],
+) -> None:
+    """Read a register dump of another processor and write it as a capture."""
+    captured = cpu.read_capture(dump)
+    profile = cpu.profile_of(captured, str(dump))
+    captured.write(file)
+    Console(highlight=False).print(
+        f"{file}: {profile.about}, {profile.simd}, {len(captured.leaves)} leaves.", markup=False
+    )
+
+
+@app.command("diff")
+def diff(
+    one: Annotated[str, typer.Argument(help="A capture or dump, or `host`.")],
+    other: Annotated[str, typer.Argument(help="Another.")],
+) -> None:
+    """Say in words what differs between two processors."""
+    first, second = (cpu.capture() if name == cpu.HOST else cpu.read_capture(Path(name)) for name in (one, other))
+    console = Console(highlight=False)
+    for line in cpu.differences(first, second) or ["Nothing differs that a program could choose by."]:
+        console.print(line, markup=False)
+
+
 @app.command("show")
 def show(
     profile: Annotated[str, typer.Argument(help="A profile's name, or host.")], as_json: options.Json = False
@@ -52,7 +93,7 @@ def show(
     if profile == cpu.HOST:
         data = host.facts()
     else:
-        data = cpu.load(profile).model_dump(mode="json")
+        data = cpu.find(profile, Path()).model_dump(mode="json")
     if as_json:
         typer.echo(json.dumps(data, indent=1, sort_keys=True))
         return

@@ -1,9 +1,10 @@
 """The CPU a program is shown: profiles, this host, and the CPUID table that one becomes on the other."""
 
+from numdev.cpu.capture import capture, differences, profile_of, read_capture
 from numdev.cpu.host import Host, host
 from numdev.cpu.profile import HOST, Profile, load, names
 from numdev.cpu.realised import contradictions
-from numdev.cpu.table import BEST, CPUID, REWRITE, RUNGS, Shown, replica, shown
+from numdev.cpu.table import BEST, CPUID, REWRITE, RUNGS, Shown, find, replica, shown
 
 __all__ = [
     "BEST",
@@ -14,10 +15,15 @@ __all__ = [
     "Host",
     "Profile",
     "Shown",
+    "capture",
     "contradictions",
+    "differences",
+    "find",
     "host",
     "load",
     "names",
+    "profile_of",
+    "read_capture",
     "replica",
     "shown",
 ]

@@ -78,6 +78,7 @@ class Host:
         return digests.of_json({**facts, "caches": [list(row) for row in self.caches()]})
 
     def caches(self) -> list[Registers]:
+        # AMD's list is in a leaf of its own.
         leaf = 4 if self.vendor == "GenuineIntel" else 0x8000001D
         return [self.cpuid(leaf, sub) for sub in range(8) if self.cpuid(leaf, sub)[0] & 31]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from numdev import digests
+from numdev.cpu.capture import profile_of, read_capture
 from numdev.cpu.features import EAX, ECX, EDX, FEATURES, INCIDENTAL, SYSTEM
 from numdev.cpu.host import Host
 from numdev.cpu.profile import HOST, Cache, Profile, load
@@ -62,8 +64,18 @@ class Shown:
         return {**facts, "rung": self.rung, **self.variables}
 
 
-def shown(name: str, host: Host, enforce: str = CPUID) -> Shown:
+def find(name: str, folder: Path) -> Profile:
+    """The profile called `name`, or that of a capture or dump file, relative to `folder`. Raises InvalidInput."""
+    if "/" in name or name.endswith((".json", ".txt")):
+        return profile_of(read_capture(folder / name), name)
+    return load(name)
+
+
+def shown(name: str, host: Host, enforce: str = CPUID, folder: Path = Path()) -> Shown:
     """The table for the profile called `name` on `host`, by the rung that `enforce` names.
+
+    Args:
+        folder: what the path of a capture is relative to.
 
     Raises:
         InvalidInput: there is no such profile.
@@ -71,7 +83,7 @@ def shown(name: str, host: Host, enforce: str = CPUID) -> Shown:
     """
     if name == HOST:
         return Shown(None, None)
-    profile = load(name)
+    profile = find(name, folder)
     rewritten = enforce == REWRITE or (enforce == BEST and host.refusal != "")
     if reason := host.rewriting if rewritten else host.refusal:
         raise ProfileRefused(

@@ -66,7 +66,7 @@ def resolve(matrix: Matrix, images: Path, cache: Path, say: Say, make: bool = Tr
     shown_here = {cell.profile for cell in matrix.cells} | ({cpu.HOST} if matrix.reference else set())
     for name in sorted(shown_here):
         try:
-            profiles[name] = cpu.shown(name, host, matrix.enforce)
+            profiles[name] = cpu.shown(name, host, matrix.enforce, matrix.path.parent)
         except ProfileRefused as error:
             refused[name] = error.why
         except InvalidInput as error:

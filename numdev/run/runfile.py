@@ -57,19 +57,19 @@ def make_run(resolved: Resolved, plan: Plan, engine: dict[str, Any]) -> Run:
         order=list(factors),
         baseline={key: str(matrix.baseline.get(key, levels[0])) for key, levels in factors.items() if levels},
         labels={name: list(workload.labels) for name, workload in resolved.workloads.items() if workload.labels},
-        profiles={name: profile_facts(name, resolved.host) for name in factors["profile"]},
+        profiles={name: profile_facts(name, resolved) for name in factors["profile"]},
         refused=resolved.refused,
         workloads={name: workload.json() for name, workload in sorted(resolved.workloads.items())},
         cells=[item.digest for item in plan.items],
     )
 
 
-def profile_facts(name: str, host: cpu.Host) -> dict[str, str]:
-    """What the analysis may explain a class by."""
+def profile_facts(name: str, resolved: Resolved) -> dict[str, str]:
+    """What the analysis may explain a class by; of a profile that cannot be shown here, nothing is explained."""
     if name == cpu.HOST:
-        return {"simd": host.simd, "vendor": host.vendor}
-    profile = cpu.load(name)
-    return {"simd": profile.simd, "vendor": profile.vendor}
+        return {"simd": resolved.host.simd, "vendor": resolved.host.vendor}
+    shown = resolved.profiles.get(name)
+    return {"simd": shown.profile.simd, "vendor": shown.profile.vendor} if shown and shown.profile else {}
 
 
 def read_run(store: Store, name: str) -> Run:

@@ -1,0 +1,189 @@
+"""Dumps read, captures written and read again, and told apart."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numdev import cpu
+from numdev.cpu import dump as dumps
+from numdev.cpu.capture import Capture
+from numdev.cpu.dump import parse_dump
+from numdev.cpu.fingerprint import _inputs, _run, fingerprint
+from numdev.cpu.table import build
+from numdev.errors import InvalidInput
+
+NEW = """------[ Logical CPU #0 ]------
+CPUID 00000000: 0000000D-756E6547-6C65746E-49656E69 [GenuineIntel]
+CPUID 00000001: 000306F2-00400800-7DFEFBFF-BFEBFBFF
+CPUID 00000004: 7C004121-01C0003F-0000003F-00000000 [SL 00]
+CPUID 00000004: 7C004122-01C0003F-0000003F-00000000 [SL 01]
+CPUID 00000007: 00000000-00000028-00000000-00000000
+CPUID 80000000: 80000008-00000000-00000000-00000000
+------[ Logical CPU #1 ]------
+CPUID 00000000: 0000000D-756E6547-6C65746E-49656E69
+CPUID 00000001: FFFFFFFF-00400800-7DFEFBFF-BFEBFBFF
+"""
+OLD = NEW.replace(": ", "  \t").replace(" [SL 00]", "").replace(" [SL 01]", "")
+RAW = """CPU 0:
+   0x00000000 0x00: eax=0x0000000d ebx=0x756e6547 ecx=0x6c65746e edx=0x49656e69
+   0x00000001 0x00: eax=0x000306f2 ebx=0x00400800 ecx=0x7dfefbff edx=0xbfebfbff
+   0x00000004 0x00: eax=0x7c004121 ebx=0x01c0003f ecx=0x0000003f edx=0x00000000
+   0x00000004 0x01: eax=0x7c004122 ebx=0x01c0003f ecx=0x0000003f edx=0x00000000
+   0x00000007 0x00: eax=0x00000000 ebx=0x00000028 ecx=0x00000000 edx=0x00000000
+   0x80000000 0x00: eax=0x80000008 ebx=0x00000000 ecx=0x00000000 edx=0x00000000
+CPU 1:
+   0x00000000 0x00: eax=0x0000000d ebx=0x756e6547 ecx=0x6c65746e edx=0x49656e69
+"""
+NAMES = sorted(
+    path.stem for path in (Path(__file__).resolve().parents[3] / "shared" / "cpuid-dumps").glob("*.txt") if path.stem
+)
+
+
+@pytest.mark.parametrize("text", [NEW, OLD, RAW], ids=["new", "old", "raw"])
+def test_three_forms_are_one(text):
+    leaves = parse_dump(text, "x")
+    assert leaves == parse_dump(NEW, "x")
+    assert len(leaves) == 6
+    assert leaves[4, 1] == (0x7C004122, 0x01C0003F, 0x3F, 0)
+    assert leaves[1, 0][0] == 0x306F2, "the first logical processor, not the second"
+
+
+@pytest.mark.parametrize("name", NAMES or [pytest.param("", marks=pytest.mark.skip("the shared dumps are not here"))])
+def test_dumps_of_real_processors_round_trip(name, shared, tmp_path):
+    captured = cpu.read_capture(shared / "cpuid-dumps" / f"{name}.txt")
+    captured.write(tmp_path / "c.json")
+    assert cpu.read_capture(tmp_path / "c.json") == captured
+    profile = cpu.profile_of(captured, name)
+    assert 3 <= len(profile.caches) <= 4
+    assert profile.signature == captured.leaves[1, 0][0] & 0x0FFF3FFF
+    assert build(profile, cpu.host()).values[1, None][0] == profile.signature
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("", "no line of a known form"),
+        ("hello\n" * 10, "no line of a known form"),
+        ("\n".join(NEW.splitlines()[:2]), "no leaf 0x1, 0x80000000"),
+        (RAW.replace("0x00000004 0x01", "0x00000004 0x00"), "stands twice"),
+        ("CPUID 00000005: 00000000-00000000-00000000-00000000\n" * 5000, "leaves"),
+    ],
+)
+def test_what_is_no_dump_is_refused(text, what):
+    with pytest.raises(InvalidInput) as caught:
+        parse_dump(text, "x")
+    assert what in str(caught.value)
+
+
+def test_a_gigantic_dump_is_refused(monkeypatch):
+    monkeypatch.setattr(dumps, "LIMIT", 100)
+    with pytest.raises(InvalidInput, match="too large"):
+        parse_dump(NEW, "x")
+
+
+@given(
+    st.lists(st.sampled_from([*NEW.splitlines(), *RAW.splitlines(), *OLD.splitlines(), "CPUID", "x"]), max_size=40),
+    st.data(),
+)
+def test_damaged_dumps_give_leaves_or_a_clear_error(lines, data):
+    text = list("\n".join(lines))
+    for _ in range(data.draw(st.integers(0, 5))):
+        if text:
+            text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.characters())
+    try:
+        leaves = parse_dump("".join(text), "x")
+    except InvalidInput as error:
+        assert error.problems  # noqa: PT017
+        return
+    assert all(0 <= word <= 0xFFFFFFFF for row in leaves.values() for word in row)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "{}",
+        '{"numdev-capture": 2, "leaves": ["0 0 0 0 0 0"]}',
+        '{"numdev-capture": 1, "leaves": []}',
+        '{"numdev-capture": 1, "leaves": ["0 0 0 0 0"]}',
+        '{"numdev-capture": 1, "leaves": ["0 0 0 0 0 1ffffffff"]}',
+        '{"numdev-capture": 1, "leaves": ["x 0 0 0 0 0"], "host": "me"}',
+        "[" * 100_000,
+    ],
+)
+def test_a_damaged_capture_is_refused(content, tmp_path):
+    (tmp_path / "c.json").write_text(content)
+    with pytest.raises(InvalidInput):
+        cpu.read_capture(tmp_path / "c.json")
+
+
+def test_a_capture_of_this_machine_names_nobody(tmp_path):
+    captured = cpu.capture()
+    captured.write(tmp_path / "here.json")
+    text = (tmp_path / "here.json").read_text()
+    assert os.uname().nodename not in text
+    assert str(Path.home()) not in text
+    profile = cpu.profile_of(captured, "here")
+    assert set(profile.features) == cpu.host().features
+    assert cpu.differences(captured, cpu.read_capture(tmp_path / "here.json")) == []
+
+
+def test_a_capture_is_a_profile_by_its_path(tmp_path):
+    Capture(parse_dump(NEW, "x")).write(tmp_path / "other.json")
+    assert cpu.find("other.json", tmp_path).model == 0x3F
+    (tmp_path / "dump.txt").write_text(RAW)
+    assert cpu.find("dump.txt", tmp_path).features == cpu.find("other.json", tmp_path).features
+    with pytest.raises(InvalidInput, match="nowhere"):
+        cpu.find("nowhere.json", tmp_path)
+
+
+def test_a_processor_of_another_maker_is_refused():
+    leaves = parse_dump(NEW.replace("756E6547-6C65746E-49656E69", "746E6543-736C7561-48727561"), "x")
+    with pytest.raises(InvalidInput, match="via is not valid"):
+        cpu.profile_of(Capture(leaves), "via")
+
+
+def test_differences_are_told_in_words():
+    one = Capture(parse_dump(NEW, "x"), fingerprint={"rcpps": "a", "fma": "c"})
+    leaves = dict(one.leaves)
+    leaves[7, 0] = (0, 8, 0, 0)
+    leaves[4, 0] = (0x7C004121, 0x02C0003F, 0x3F, 0)
+    said = cpu.differences(one, Capture(leaves, fingerprint={"rcpps": "b", "fma": "c"}))
+    assert any(line.startswith("only the first has avx2") for line in said)
+    assert any("L1 data 32KiB" in line and "L1 data 48KiB" in line for line in said)
+    assert any(line.startswith("arithmetic: rcpps") and "silicon" in line for line in said)
+
+
+class TestFingerprint:
+    def test_it_is_the_same_each_time(self):
+        features = cpu.host().features
+        assert fingerprint(features) == fingerprint(features)
+        assert set(fingerprint(features)) >= {"rcpps", "rsqrtps", "sqrtps"}
+        assert json.loads(json.dumps(fingerprint(()))).keys() == {"rcpps", "rsqrtps", "sqrtps"}
+
+    def test_exact_instructions_are_exact(self):
+        inputs = _inputs()
+        with np.errstate(invalid="ignore"):
+            expected = np.sqrt(inputs)
+        found = _run(bytes.fromhex("0f51c0"), inputs)
+        known = ~np.isnan(expected)
+        assert np.array_equal(found[known].view(np.uint32), expected[known].view(np.uint32))
+
+    def test_approximate_ones_are_approximate(self):
+        inputs = _inputs()[5000:8000]
+        found = _run(bytes.fromhex("0f53c0"), inputs)
+        error = np.abs(found.astype(np.float64) * inputs - 1)
+        assert 0 < error.max() < 1.5 * 2**-12
+
+    @pytest.mark.skipif("fma" not in cpu.host().features, reason="this processor has no FMA")
+    def test_fma_rounds_once(self):
+        inputs = _inputs()[5000:8000]
+        exact = inputs.astype(np.float64) ** 2 + inputs.astype(np.float64)
+        assert np.array_equal(_run(bytes.fromhex("c4e27998c0"), inputs), exact.astype(np.float32))
