@@ -94,9 +94,12 @@ def make_plan(
     stored = {item.digest for item in items if store and _settled(store, item.digest, retry)}
     groups: dict[tuple[str, str], list[Item]] = {}
     refused = []
+    named = set(stored)
     for item in items:
-        if item.digest in stored:
+        # Equal causes have one name: two levels may come to the same thing, and are run once.
+        if item.digest in named:
             continue
+        named.add(item.digest)
         if item.refusal:
             refused.append(item)
         else:
@@ -118,10 +121,11 @@ def _item(
     workload = resolved.workloads[cell.workload]
     table = resolved.profiles[cell.profile].digest if cell.profile in resolved.profiles else f"refused {cell.profile}"
     causes = {
-        "stack": environments[cell.stack].digest,
+        # What is not made yet has no digest, and must not be taken for something else that has none.
+        "stack": environments[cell.stack].digest or f"not made: {cell.stack}",
         "platform": resolved.host.digest,
         "table": HOST if reference else table,
-        "workload": workload.digest,
+        "workload": workload.digest or f"not made: {workload.name}",
         "worker": resolved.worker,
     }
     format, refusal = choose_format(resolved, cell)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from pydantic import Field, JsonValue
@@ -10,11 +9,24 @@ from pydantic import Field, JsonValue
 from numdev import cpu
 from numdev.analysis import Answer, Observation, OutputRef, answer
 from numdev.errors import InvalidInput, StoreFailed
-from numdev.run.plan import Plan
+from numdev.run.plan import Item, Plan
 from numdev.run.resolve import Resolved
 from numdev.spec import yamlfile
 from numdev.spec.cell import DEFAULTS
 from numdev.store import Record, Store
+
+
+class RunCell(yamlfile.Strict):
+    """One replicate that the matrix asked for. Two of them may share a record: equal causes are run once.
+
+    `factors` has the levels of the matrix's factors, of the reference only the task's.
+    """
+
+    digest: str
+    workload: str
+    factors: dict[str, str]
+    replicate: int
+    reference: bool
 
 
 class Run(yamlfile.Strict):
@@ -30,7 +42,7 @@ class Run(yamlfile.Strict):
     profiles: dict[str, dict[str, str]]
     refused: dict[str, str]
     workloads: dict[str, JsonValue]
-    cells: list[str] = Field(description="digests of the records, the reference's among them")
+    cells: list[RunCell]
 
 
 def make_run(resolved: Resolved, plan: Plan, engine: dict[str, Any]) -> Run:
@@ -60,7 +72,18 @@ def make_run(resolved: Resolved, plan: Plan, engine: dict[str, Any]) -> Run:
         profiles={name: profile_facts(name, resolved) for name in factors["profile"]},
         refused=resolved.refused,
         workloads={name: workload.json() for name, workload in sorted(resolved.workloads.items())},
-        cells=[item.digest for item in plan.items],
+        cells=[_cell(item, list(factors)) for item in plan.items],
+    )
+
+
+def _cell(item: Item, factors: list[str]) -> RunCell:
+    keys = ["batch"] if item.reference else factors
+    return RunCell(
+        digest=item.digest,
+        workload=item.cell.workload,
+        factors={key: str(item.cell.factors.get(key, DEFAULTS.get(key, ""))) for key in keys if key in factors},
+        replicate=item.replicate,
+        reference=item.reference,
     )
 
 
@@ -86,28 +109,26 @@ def read_run(store: Store, name: str) -> Run:
     return run.model_copy(update={"factors": {key: run.factors[key] for key in run.order}})
 
 
-def observe(run: Run, record: Record) -> Observation:
-    """A record as the analysis sees it: only factors of the matrix, and of the reference only the task."""
-    keys = ["batch"] if record.reference else list(run.factors)
+def observe(cell: RunCell, record: Record) -> Observation:
+    """A record as the analysis sees it, for the cell that asked for it."""
     return Observation(
-        workload=record.workload,
-        factors={key: str(record.factors.get(key, DEFAULTS.get(key, ""))) for key in keys if key in run.factors},
-        replicate=record.replicate,
+        workload=cell.workload,
+        factors=cell.factors,
+        replicate=cell.replicate,
         status=record.status,
         reason=record.reason,
         outputs=tuple(
             OutputRef(output.name, output.dtype, tuple(output.shape), output.tensor) for output in record.outputs
         ),
-        reference=record.reference,
+        reference=cell.reference,
         cell=record.digest,
     )
 
 
 def answer_of(run: Run, store: Store) -> Answer:
     """The answer from what the store has of a run; cells that it lacks are missing, and counted as such."""
-    records: Iterable[Record] = (store.record(digest) for digest in run.cells if store.has(digest))
     return answer(
-        [observe(run, record) for record in records],
+        [observe(cell, store.record(cell.digest)) for cell in run.cells if store.has(cell.digest)],
         store.load,
         baseline=run.baseline,
         order=run.factors,
@@ -119,4 +140,4 @@ def answer_of(run: Run, store: Store) -> Answer:
 
 def not_run(run: Run, store: Store) -> int:
     """How many of a run's cells the store does not have."""
-    return sum(not store.has(digest) for digest in run.cells)
+    return sum(not store.has(cell.digest) for cell in run.cells)

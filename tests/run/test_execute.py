@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from numdev import files
+from numdev import cpu, files
 from numdev.engines import Ending, MemoryEngine, Played
 from numdev.errors import StorageFailed
-from numdev.run import execute
+from numdev.run import execute, runfile
 from numdev.run.runfile import not_run, read_run
 from numdev.store import Store
 
@@ -343,3 +343,22 @@ class TestRunFile:
     def test_levels_stand_in_the_order_of_the_matrix(self, bench):
         ran = bench.run(SIX.replace("1, 2, 3", "3, 1").replace("ort-1, ort-2", "ort-2, ort-1"), by_threads())
         assert ran.run.factors == {"stack": ["ort-2", "ort-1"], "profile": ["host"], "threads": ["3", "1"]}
+
+
+def test_levels_that_come_to_the_same_thing_are_run_once_and_answered_apart(bench):
+    """A capture of a processor beside the catalogue's own entry: one table, one record, two levels."""
+    text = "factors: {stack: [ort-1], profile: [haswell, same.json]}\nworkloads: [{name: own, model: model.onnx, inputs: x.npz}]\n"
+    profile = cpu.load("haswell")
+    found = cpu.find
+
+    def find(name, folder):
+        return profile if name == "same.json" else found(name, folder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("numdev.cpu.table.find", find)
+        ran = bench.run(text, MemoryEngine(lambda *_: ok(1, 2, realised=TRAPPED)))
+    assert sum(len(group.items) for group in ran.plan.groups) == 1
+    assert len(list(ran.store.records())) == 1
+    assert len(ran.run.cells) == 2
+    answer = runfile.answer_of(ran.run, ran.store)
+    assert [one.cells for one in answer.workloads] == [2]
