@@ -12,7 +12,10 @@ from rich.table import Table
 
 from numdev import cpu
 from numdev.cli import options
-from numdev.errors import ProfileRefused
+from numdev.errors import DEVIATION, InvalidInput, Problem, ProfileRefused
+from numdev.files import cache_dir
+from numdev.run import oracle
+from numdev.spec.stack import load_stack
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -82,6 +85,39 @@ def diff(
     console = Console(highlight=False)
     for line in cpu.differences(first, second) or ["Nothing differs that a program could choose by."]:
         console.print(line, markup=False)
+
+
+@app.command("verify")
+def verify(
+    profiles: Annotated[
+        list[str] | None, typer.Argument(help="Of nehalem, sandybridge, haswell; all by default.")
+    ] = None,
+    stack: Annotated[str, typer.Option("--stack", help="The stack whose libraries are tried.")] = "onnxruntime-1.32",
+    leak: Annotated[bool, typer.Option("--leak", help="Show nothing, on purpose: the check has to fail.")] = False,
+    images: options.Images = None,
+) -> None:
+    """Compare what a profile shows with an independent oracle, QEMU's processors in software, operation by operation."""
+    wanted = profiles or list(oracle.MODELS)
+    if unknown := [name for name in wanted if name not in oracle.MODELS]:
+        known = ", ".join(oracle.MODELS)
+        raise InvalidInput(
+            "QEMU has no such processor.",
+            [Problem(name, "cannot be compared", f"there are: {known}") for name in unknown],
+        )
+    declared = load_stack(options.images_folder(images), stack)
+    note = Console(stderr=True, highlight=False)
+    verdicts = oracle.verify(declared, wanted, cache_dir(), lambda line: note.print(line, markup=False), leak=leak)
+    console = Console(highlight=False)
+    for name in wanted:
+        mine = [verdict for verdict in verdicts if verdict.profile == name]
+        different = [verdict.operation for verdict in mine if not verdict.equal]
+        console.print(
+            f"{name}: {len(mine) - len(different)} of {len(mine)} operations give the same bytes.", markup=False
+        )
+        for operation in different:
+            console.print(f"  not equal: {operation}", markup=False)
+    if any(not verdict.equal for verdict in verdicts):
+        raise typer.Exit(DEVIATION)
 
 
 @app.command("show")

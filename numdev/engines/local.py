@@ -30,8 +30,10 @@ def interpreter(version: str) -> str:
     """
     candidates = [shutil.which(f"python{version}"), f"/usr/bin/python{version}", sys.executable]
     for candidate in candidates:
-        if candidate and os.path.exists(candidate) and _version(candidate) == version:
-            return candidate
+        if candidate and os.path.exists(candidate):
+            found, executable = _ask(candidate)
+            if found == version:
+                return executable
     raise StackFailed(
         f"There is no CPython {version} here.",
         f"none of python{version} on the PATH and {sys.executable} is one",
@@ -39,14 +41,16 @@ def interpreter(version: str) -> str:
     )
 
 
-def _version(python: str) -> str:
-    code = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2])"
+def _ask(python: str) -> tuple[str, str]:
+    """Its version and its own path: what is on the PATH may be a script that only finds it."""
+    code = "import sys; print(sys.implementation.name, '%d.%d' % sys.version_info[:2], sys.executable)"
     try:
         done = subprocess.run([python, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    name, _, version = done.stdout.strip().partition(" ")
-    return version if name == "cpython" else ""
+        return "", ""
+    name, _, rest = done.stdout.strip().partition(" ")
+    version, _, executable = rest.partition(" ")
+    return (version, executable or python) if name == "cpython" else ("", "")
 
 
 class LocalEngine:
