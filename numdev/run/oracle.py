@@ -90,8 +90,13 @@ def verify(stack: Stack, profiles: list[str], cache: Path, say: Say, *, leak: bo
             mine = _read(out, status, profile)
             say(f"{profile}: the same under {MODELS[profile]} of QEMU, which is slow")
             emulated = [emulator, "-cpu", MODELS[profile], *command(folder / "emulated.json")]
-            done = subprocess.run(emulated, env=_environment(folder, site.path), timeout=TIMEOUT, check=False)
-            other = _read(folder / "emulated.json", done.returncode, f"QEMU's {MODELS[profile]}")
+            environment = _environment(folder, site.path)
+            try:
+                done = subprocess.run(emulated, env=environment, capture_output=True, timeout=TIMEOUT, check=False)
+            except subprocess.TimeoutExpired:
+                raise StackFailed(f"QEMU's {MODELS[profile]} took longer than {TIMEOUT} s.") from None
+            said = done.stderr.decode("utf-8", "replace").strip()[-500:]
+            other = _read(folder / "emulated.json", done.returncode, f"QEMU's {MODELS[profile]}", said)
             verdicts += [Verdict(profile, name, mine[name] == other.get(name)) for name in sorted(mine)]
     return verdicts
 
@@ -120,11 +125,10 @@ def _models(stack: Stack, folder: Path, cache: Path, say: Say) -> list[str]:
     return pairs
 
 
-def _read(out: Path, status: int, where: str) -> dict[str, str]:
+def _read(out: Path, status: int, where: str, said: str = "") -> dict[str, str]:
     if status or not out.is_file():
-        raise StackFailed(
-            f"The battery did not run under {where}.", f"it ended with status {status}", "See its output."
-        )
+        why = f"it ended with status {status}. {said}".strip()
+        raise StackFailed(f"The battery did not run under {where}.", why, "Try another stack.")
     found = json.loads(out.read_text())
     out.unlink()
     return found
