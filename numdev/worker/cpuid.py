@@ -10,7 +10,7 @@ import ctypes
 import mmap
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Dict, Optional, Tuple
 
 Registers = Tuple[int, int, int, int]
@@ -18,6 +18,8 @@ Registers = Tuple[int, int, int, int]
 # Leaf 0x4e554d44 ("NUMD") answers how often the table was asked and that it is in force: the cell reads it back.
 MAGIC = 0x4E554D44
 HEADER = "numdev-cpuid 1"
+# Leaves whose answer names the core that executes them, or the caches it shares.
+PER_CORE = frozenset((1, 4, 0xB, 0x1A, 0x1F, 0x8000001D, 0x8000001E))
 LIMIT = 1 << 20
 
 # INT 0x42, which stands for CPUID in rewritten libraries: as long, used by no program, and refused by the kernel with
@@ -51,10 +53,8 @@ class Cpuid:
         self._call(registers)
         return (registers[0], registers[1], registers[2], registers[3])
 
-    def on(self, processor: Optional[int], leaf: int, subleaf: int) -> Registers:
+    def on(self, processor: int, leaf: int, subleaf: int) -> Registers:
         """The same, executed on one of this machine's processors: some leaves name the core they run on."""
-        if processor is None:
-            return self(leaf, subleaf)
         allowed = os.sched_getaffinity(0)
         if processor not in allowed or len(allowed) == 1:
             return self(leaf, subleaf)
@@ -89,18 +89,23 @@ class Table:
         """What programs under this table execute to ask it."""
         return TRAP if self.rewritten else INSTRUCTION
 
-    def answer(self, leaf: int, subleaf: int, real: Cpuid, processor: Optional[int] = None) -> Registers:
-        """The four registers for one execution of CPUID on `processor`."""
+    def answer(self, leaf: int, subleaf: int, real: Cpuid, processor: Callable[[], int] = lambda: -1) -> Registers:
+        """The four registers for one execution of CPUID on a processor, which is only asked for where it matters."""
         if leaf in self.passed:
-            return real.on(processor, leaf, subleaf)
+            return self._real(real, processor, leaf, subleaf)
         key = (leaf, subleaf) if (leaf, subleaf) in self.values else (leaf, None)
         value = self.values.get(key, (0, 0, 0, 0))
         mask = self.masks.get(key)
         if mask is None:
             return value
-        own = real.on(processor, leaf, subleaf)
+        own = self._real(real, processor, leaf, subleaf)
         mixed = [(v & ~m & 0xFFFFFFFF) | (o & m) for v, m, o in zip(value, mask, own)]
         return (mixed[0], mixed[1], mixed[2], mixed[3])
+
+    @staticmethod
+    def _real(real: Cpuid, processor: Callable[[], int], leaf: int, subleaf: int) -> Registers:
+        number = processor() if leaf in PER_CORE else -1
+        return real(leaf, subleaf) if number < 0 else real.on(number, leaf, subleaf)
 
     def text(self) -> str:
         """The file's content; sorted, so that equal tables are equal files."""

@@ -165,15 +165,16 @@ class Launcher:
         if tracing.signal_code(pid) != self.fault.code:
             return False
         state = tracing.registers(pid)
-        if tracing.read_memory(pid, state.rip, 2) != self.fault.instruction:
+        # At the very end of a mapping eight bytes cannot be read, but two can.
+        at = tracing.bytes_at(pid, state.rip) or tracing.read_memory(pid, state.rip, 2)
+        if at[:2] != self.fault.instruction:
             return False
         self.traps += 1
         leaf, subleaf = state.rax & 0xFFFFFFFF, state.rcx & 0xFFFFFFFF
         if leaf == cpuids.MAGIC:
             answer = (1, self.traps & 0xFFFFFFFF, 0, 0)
         else:
-            processor = tracing.processor_of(pid)
-            answer = self.table.answer(leaf, subleaf, self.real, processor if processor >= 0 else None)
+            answer = self.table.answer(leaf, subleaf, self.real, lambda: tracing.processor_of(pid))
         state.rax, state.rbx, state.rcx, state.rdx = answer
         state.rip += 2
         tracing.set_registers(pid, state)

@@ -115,6 +115,16 @@ def read_memory(pid: int, address: int, size: int) -> bytes:
         return b""
 
 
+def bytes_at(pid: int, address: int) -> bytes:
+    """The eight bytes at `address`, by one call; b"" where they are not all mapped."""
+    PEEKTEXT = 1
+    ctypes.set_errno(0)
+    word = _ptrace(PEEKTEXT, pid, address, None)
+    if word == -1 and ctypes.get_errno():
+        return b""
+    return struct.pack("=q", word)
+
+
 def vdso(pid: int) -> int:
     """Where the kernel mapped the vDSO: it holds a `syscall` instruction in every process, static ones too."""
     AT_SYSINFO_EHDR = 33
