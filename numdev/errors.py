@@ -86,6 +86,10 @@ class StackFailed(NumdevError):
     code = 8
 
 
+class NoBase(StackFailed):
+    """There is no base system to build images on: nothing is wrong with the stack itself."""
+
+
 class HashMismatch(NumdevError):
     code = 9
 

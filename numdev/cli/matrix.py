@@ -16,8 +16,8 @@ from numdev import cpu, files
 from numdev.cli import options
 from numdev.cli.answering import finish
 from numdev.cli.progress import Live
-from numdev.engines import Engine, choose_engine
-from numdev.errors import InvalidInput, Problem
+from numdev.engines import Engine, choose_engine, open_engine
+from numdev.errors import InvalidInput, NoBase, Problem
 from numdev.run import execute, plan, resolve, runfile
 from numdev.spec.cell import Cell
 from numdev.spec.matrix import load_matrix, schema
@@ -146,7 +146,15 @@ def _prepare(
     if not cells:
         raise InvalidInput("Nothing matches.", [Problem(f"-k {select!r}", f"none of {len(loaded.cells)} cells")])
     cells += plan.reference_cells(resolved, cells)
-    made = resolve.environments(resolved, sorted({cell.stack for cell in cells}), chosen, _say)
+    names = sorted({cell.stack for cell in cells})
+    try:
+        made = resolve.environments(resolved, names, chosen, _say)
+    except NoBase as error:
+        if engine != "auto":
+            raise
+        _say(f"{error.what} Running on the local engine instead, without any isolation. {error.remedy}")
+        chosen = open_engine("local", cache)
+        made = resolve.environments(resolved, names, chosen, _say)
     _say(
         f"{loaded.name}: {len(cells)} cells on the {chosen.name} engine, stacks {', '.join(sorted(made))}; "
         f"this processor: {resolved.host.brand} ({resolved.host.simd})."

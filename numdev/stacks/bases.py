@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from numdev import digests
-from numdev.errors import InvalidInput, StackFailed
+from numdev.errors import InvalidInput, NoBase, StackFailed
 from numdev.files import atomic, read_json, storage_errors, write_json
 from numdev.spec.stack import Base
 from numdev.stacks import tools
@@ -99,7 +99,7 @@ def _command(base: Base, machine: str) -> list[str]:
 def _bootstrap(base: Base, machine: str, target: Path, say: Say) -> None:
     program = shutil.which("mmdebstrap")
     if program is None:
-        raise StackFailed(
+        raise NoBase(
             f"The base {base.name!r} cannot be made: there is no mmdebstrap.",
             "Without an image that can be pulled, it is bootstrapped from Debian packages.",
             "Install it: apt-get install mmdebstrap. Or run without images: --engine local",
@@ -108,7 +108,7 @@ def _bootstrap(base: Base, machine: str, target: Path, say: Say) -> None:
     fixed = {"SOURCE_DATE_EPOCH": str(base.epoch), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
     status, lines = tools.run([program, *_command(base, machine), str(target)], environment=fixed)
     if status or not target.is_file():
-        raise StackFailed(
+        raise NoBase(
             f"The base {base.name!r} cannot be made.",
             " ".join(" ".join(lines[-12:]).split())[:1500] or f"mmdebstrap ended with {status}",
             "Check the network and the free space (ordinary users need unprivileged namespaces too). "

@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from numdev.engines import Played
+from numdev.cli import matrix as matrix_commands
+from numdev.engines import MemoryEngine, Played
+from numdev.errors import NoBase
 
 
 def differ(stack, cell, table) -> Played:
@@ -104,3 +106,22 @@ def test_a_store_with_several_runs_wants_a_name(numdev, place, plays):
 
 def test_schema_is_json(numdev):
     assert json.loads(numdev("matrix", "schema").out)["title"] == "numdev matrix"
+
+
+class NoBaseEngine(MemoryEngine):
+    """An engine that answers and has nothing to build on."""
+
+    name = "docker"
+
+    def environment(self, stack, say):
+        raise NoBase("The base 'bookworm' cannot be made: there is no mmdebstrap.", remedy="Install it.")
+
+
+@pytest.mark.parametrize(("engine", "code"), [("auto", 0), ("docker", 8)])
+def test_without_a_base_auto_falls_back_and_says_so(numdev, place, monkeypatch, engine, code):
+    monkeypatch.setattr(matrix_commands, "choose_engine", lambda name, cache: (NoBaseEngine(differ), ""))
+    monkeypatch.setattr(matrix_commands, "open_engine", lambda name, cache: MemoryEngine(differ))
+    done = numdev("matrix", "run", "m.yaml", "--engine", engine)
+    assert done.code == code
+    assert "there is no mmdebstrap" in done.err
+    assert ("Running on the local engine instead" in done.err) == (engine == "auto")
