@@ -28,6 +28,7 @@ def finish(run: Run, store: Store, as_json: bool, fail_on_deviation: bool) -> No
     if missing or not answer.complete:
         gaps = [f"{count} {status}" for status, count in sorted(answer.missing.items())]
         gaps += [f"{missing} not run"] if missing else []
-        gaps += [f"{len(answer.refused)} profiles that this host cannot show"] if answer.refused else []
+        plural = "" if len(answer.refused) == 1 else "s"
+        gaps += [f"{len(answer.refused)} profile{plural} that this host cannot show"] if answer.refused else []
         note.print(f"The run is not complete: {', '.join(gaps)} (exit code {INCOMPLETE}).")
         raise typer.Exit(INCOMPLETE)
