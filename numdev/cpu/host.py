@@ -96,4 +96,6 @@ def read_leaves(real: Cpuid) -> dict[tuple[int, int], Registers]:
 @cache
 def host() -> Host:
     """This machine. Raises OSError where it is no x86-64 processor."""
-    return Host(read_leaves(Cpuid()), launcher.check(), launcher.check(rewritten=True))
+    refusal = launcher.check()
+    # Where a faulting CPUID was traced, a trap can be: the second self-test would only cost a process each time.
+    return Host(read_leaves(Cpuid()), refusal, launcher.check(rewritten=True) if refusal else "")

@@ -27,7 +27,7 @@ def write_job(folder: Path, resolved: Resolved, items: list[Item], *, link: bool
         link: whether files of the cache may be linked instead of copied: only where the job cannot write to them.
     """
     with files.storage_errors(folder):
-        _copy_worker(folder / "python" / "numdev_worker")
+        copy_worker(folder / "python" / "numdev_worker")
         workloads: dict[str, Any] = {}
         for name in {item.cell.workload: None for item in items}:
             workload = resolved.workloads[name]
@@ -70,7 +70,8 @@ def _cell(item: Item, resolved: Resolved, timeout: float) -> dict[str, Any]:
     }
 
 
-def _copy_worker(folder: Path) -> None:
+def copy_worker(folder: Path) -> None:
+    """Copies the code that runs in a cell into a folder of its own; nothing but its sources."""
     for source in sorted(WORKER.rglob("*.py")):
         target = folder / source.relative_to(WORKER)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from numdev import cpu
 from numdev.engines.local import interpreter
 from numdev.errors import EngineUnavailable, StackFailed
-from numdev.run.resolve import WORKER
+from numdev.run.jobfolder import copy_worker
 from numdev.spec.stack import Stack
 from numdev.spec.workload import DeclaredWorkload
 from numdev.stacks import rewritten_site, site_for
@@ -70,7 +70,7 @@ def verify(stack: Stack, profiles: list[str], cache: Path, say: Say, *, leak: bo
     verdicts = []
     with tempfile.TemporaryDirectory(prefix="numdev-") as name:
         folder = Path(name)
-        shutil.copytree(WORKER, folder / "numdev_worker", ignore=shutil.ignore_patterns("__pycache__"))
+        copy_worker(folder / "numdev_worker")
         models = _models(stack, folder, cache, say)
         for profile in profiles:
             shown = cpu.shown(profile, cpu.host(), cpu.BEST)

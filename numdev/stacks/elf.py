@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 import capstone
 
-CPUID = b"\x0f\xa2"
+from numdev.worker.cpuid import INSTRUCTION
+
+CPUID = INSTRUCTION
 _LOAD, _EH_FRAME = 1, 0x6474E550
 _EXECUTABLE, _PROGBITS = 1, 1
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")

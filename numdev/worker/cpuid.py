@@ -18,6 +18,8 @@ Registers = Tuple[int, int, int, int]
 # Leaf 0x4e554d44 ("NUMD") answers how often the table was asked and that it is in force: the cell reads it back.
 MAGIC = 0x4E554D44
 HEADER = "numdev-cpuid 1"
+# What a table passes that changes nothing: the basic, extended and hypervisor leaves.
+EVERY_LEAF = (*range(0x40), *range(0x80000000, 0x80000040), *range(0x40000000, 0x40000011))
 # Leaves whose answer names the core that executes them, or the caches it shares.
 PER_CORE = frozenset((1, 4, 0xB, 0x1A, 0x1F, 0x8000001D, 0x8000001E))
 LIMIT = 1 << 20
