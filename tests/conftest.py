@@ -15,6 +15,14 @@ import pytest
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_configure() -> None:
+    # What the user's shell tells a library would be obeyed whatever profile a test shows.
+    from numdev.cpu import knobs
+
+    for name, _ in knobs.set_in(os.environ):
+        del os.environ[name]
+
+
 @functools.cache
 def _docker() -> str:
     """Why no Docker engine can be used, or ""."""

@@ -44,6 +44,8 @@ def as_command(
     if not argv:
         raise typer.BadParameter("name the program to run: numdev as haswell -- python script.py")
     shown = cpu.shown(profile, cpu.host(), cpu.BEST if stack else cpu.CPUID)
+    for name, library in cpu.knobs.set_in(os.environ):
+        _say(f"{name}={os.environ[name]} is set: {library} obeys it, whatever the processor")
     environment = {**os.environ, **shown.variables}
     if stack:
         declared = load_stack(options.images_folder(images), stack)

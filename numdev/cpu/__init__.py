@@ -1,5 +1,6 @@
 """The CPU a program is shown: profiles, this host, and the CPUID table that one becomes on the other."""
 
+from numdev.cpu import knobs
 from numdev.cpu.capture import capture, differences, profile_of, read_capture
 from numdev.cpu.host import Host, host
 from numdev.cpu.profile import HOST, Profile, load, names
@@ -20,6 +21,7 @@ __all__ = [
     "differences",
     "find",
     "host",
+    "knobs",
     "load",
     "names",
     "profile_of",

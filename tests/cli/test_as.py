@@ -61,3 +61,11 @@ def test_a_profile_is_seen_and_the_end_passed_on():
     )
     done = under("x86-64-v2", "--", sys.executable, "-c", code)
     assert (done.stdout.strip(), done.returncode) == ("False", 9)
+
+
+def test_a_knob_in_the_users_shell_is_said(monkeypatch):
+    """A library obeys its knob whatever the processor is: someone who asks for a profile has to know."""
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    done = subprocess.run([*NUMDEV, "host", "--", "true"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "OPENBLAS_CORETYPE=Haswell is set: OpenBLAS obeys it, whatever the processor" in done.stderr
