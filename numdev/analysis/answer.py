@@ -22,6 +22,7 @@ from numdev.analysis.sentences import (
     repeats_sentence,
     together_sentence,
 )
+from numdev.analysis.silicon import SILICON, silicon_sentences
 from numdev.analysis.sizes import Sizes
 from numdev.analysis.sufficient import sufficient
 from numdev.analysis.table import table
@@ -39,13 +40,14 @@ def answer(
     labels: Mapping[str, Sequence[str]],
     profile_facts: Mapping[str, Mapping[str, str]] | None = None,
     refused: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
 ) -> Answer:
     """The answer over all workloads, sorted by name.
 
     `load` returns the array of a tensor's address. `baseline` has one level of each factor, from whose class
     sizes are measured; `order` has each factor's levels in the matrix's order; `labels` each workload's class
     names. `profile_facts` describes profiles ({"haswell": {"simd": "AVX2"}}); `refused` are profiles that
-    this host cannot show, with the reason.
+    this host cannot show, with the reason; `notes` are said at the end: how profiles were shown.
     What `load` raises is not caught.
     """
     facts, refused = profile_facts or {}, dict(refused or {})
@@ -63,7 +65,7 @@ def answer(
         missing=dict(missing),
         deviates=any(one.deviates for one in workloads),
         complete=not refused and not set(missing) - {UNSUPPORTED},
-        short=in_short(workloads, missing, refused),
+        short=(*in_short(workloads, missing, refused), *notes),
     )
 
 
@@ -91,6 +93,7 @@ def _workload(
         if not cell.comparable
     )
     said = [Sentence(about=one.factor, text=effect_sentence(one, refused)) for one in effects]
+    said += [Sentence(about=SILICON, text=text) for text in silicon_sentences(part, observations)]
     said.append(Sentence(about="run-to-run", text=repeats_sentence(repeated)))
     if sum(len(levels) > 1 for levels in part.levels.values()) > 1:
         said.append(Sentence(about="together", text=together_sentence(together)))

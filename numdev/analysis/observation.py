@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 OK = "ok"
 
@@ -26,7 +27,8 @@ class Observation:
 
     `status` is `ok`, `failed`, `timeout`, `oom`, `signal:N`, `unsupported`, `unrealised` or `lost`; `reason`
     says why it is not `ok`. A reference observation's `factors` hold only factors that change the
-    mathematical task, such as batch. `cell` names the stored record.
+    mathematical task, such as batch. `cell` names the stored record. `dispatch`: what each library says that it
+    chose ({"OpenBLAS": "Haswell"}), empty where nothing was read back.
     """
 
     workload: str
@@ -37,3 +39,4 @@ class Observation:
     outputs: tuple[OutputRef, ...]
     reference: bool
     cell: str
+    dispatch: Mapping[str, str] = field(default_factory=dict, hash=False)

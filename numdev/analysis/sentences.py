@@ -9,7 +9,7 @@ from numdev.analysis.effects import DEPENDS, NO_EFFECT, NOT_VARIED, Effect
 from numdev.analysis.repeats import Repeats
 from numdev.analysis.sufficient import Sufficient
 
-TITLES = {"stack": "software stack", "profile": "CPU"}
+TITLES = {"stack": "software stack", "profile": "CPU", "silicon": "hardware (silicon)"}
 FACTS = {"simd": "SIMD level", "vendor": "vendor"}
 # More names than this are a list to look up and not a sentence.
 MOST_NAMES = 6

@@ -56,20 +56,38 @@ def _processor() -> list[Check]:
         "rewritten libraries",
         "missing" if host.rewriting else "ok",
         host.rewriting or "a stack's libraries can be shown another CPU",
-        "Only the profile `host` can run here." if host.rewriting and host.refusal else "",
+        "`enforce: best` takes the next rung: QEMU, then the libraries' own knobs."
+        if host.rewriting and host.refusal
+        else "",
+    )
+    emulator, why = cpu.emulated.find()
+    emulation = Check(
+        "QEMU",
+        "missing" if emulator is None else "ok" if emulator.static else "partly",
+        why if emulator is None else f"{emulator.version}, {'static' if emulator.static else 'not static'}",
+        "`enforce: emulate` and `silicon: emulated` need it."
+        if emulator is None
+        else ""
+        if emulator.static
+        else "The Docker engine cannot use it: install the static one (qemu-user-static).",
+    )
+    knobs = Check(
+        "library knobs",
+        "ok",
+        "`enforce: knobs` in a matrix: partial, and for profiles that hide no more than this processor has",
     )
     fit, unfit = [], []
     for name in cpu.names()[1:]:
         try:
-            cpu.shown(name, host, cpu.BEST)
-            fit.append(name)
+            rung = cpu.enforced(name, host, cpu.BEST).rung
+            fit.append(name + (f" (only by {rung})" if rung in (cpu.EMULATE, cpu.KNOBS) else ""))
         except NumdevError:
             unfit.append(name)
     lacking = f"; not {', '.join(unfit)}" if unfit else ""
     profiles = Check(
         "CPU profiles", "partly" if unfit else "ok", f"host{''.join(f', {name}' for name in fit)}{lacking}"
     )
-    return [facts, faulting, rewriting, profiles]
+    return [facts, faulting, rewriting, emulation, knobs, profiles]
 
 
 def _docker() -> Check:

@@ -12,13 +12,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from numdev import cpu, files
+from numdev import files
 from numdev.cli import options
 from numdev.cli.answering import finish
 from numdev.cli.progress import Live
 from numdev.engines import Engine, choose_engine, open_engine
 from numdev.errors import InvalidInput, NoBase, Problem
-from numdev.run import execute, plan, resolve, runfile
+from numdev.run import execute, plan, resolve, runfile, told
 from numdev.spec.cell import Cell
 from numdev.spec.matrix import load_matrix, schema
 from numdev.spec.select import selector
@@ -71,7 +71,8 @@ def show_plan(
     table = Table("stack", "profile", "to run", "stored", "refused", box=None, pad_edge=False)
     rows: dict[tuple[str, str], Counter[str]] = {}
     for item in result.items:
-        row = rows.setdefault((item.cell.stack, item.cell.profile), Counter())
+        profile = f"{item.cell.profile} emulated" if item.cell.emulated else item.cell.profile
+        row = rows.setdefault((item.cell.stack, profile), Counter())
         row["stored" if item.digest in result.stored else "refused" if item.refusal else "run"] += 1
     for (stack, profile), row in rows.items():
         table.add_row(stack, profile, *(str(row[key] or "-") for key in ("run", "stored", "refused")))
@@ -82,7 +83,7 @@ def show_plan(
         f"{len(result.refused)} cannot run here.",
         markup=False,
     )
-    for line in _refused(resolved):
+    for line in [*told.rungs(resolved), *_refused(resolved)]:
         console.print(line, markup=False)
     others = Counter(item.refusal for item in result.refused if item.cell.profile not in resolved.refused)
     for reason, count in others.items():
@@ -159,9 +160,7 @@ def _prepare(
         f"{loaded.name}: {len(cells)} cells on the {chosen.name} engine, stacks {', '.join(sorted(made))}; "
         f"this processor: {resolved.host.brand} ({resolved.host.simd})."
     )
-    if rewritten := [name for name, shown in resolved.profiles.items() if shown.rung == cpu.REWRITE]:
-        _say(f"Shown by rewritten libraries, for CPUID cannot fault here: {', '.join(rewritten)}.")
-    for line in _refused(resolved):
+    for line in [*told.rungs(resolved), *_refused(resolved)]:
         _say(line)
     return resolved, chosen, made, Store.open(store, create=True)
 

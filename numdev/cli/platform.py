@@ -20,28 +20,51 @@ from numdev.spec.stack import load_stack
 app = typer.Typer(no_args_is_help=True)
 
 
+_HERE = {cpu.CPUID: "yes", cpu.REWRITE: "rewritten", cpu.EMULATE: "emulated", cpu.KNOBS: "by knobs, in part"}
+
+
 @app.command("list")
 def list_profiles() -> None:
     """List the profiles and whether this host can show them."""
     host = cpu.host()
     console = Console(highlight=False)
-    table = Table("profile", "vendor", "SIMD", "L1d", "here", box=None, pad_edge=False)
+    table = Table("profile", "vendor", "SIMD", "L1d", "here", "QEMU", box=None, pad_edge=False)
     missing: dict[str, str] = {}
+    emulator, no_emulator = cpu.emulated.find()
+    unlike: dict[str, list[str]] = {}
     for name in cpu.names():
         if name == cpu.HOST:
-            table.add_row(name, host.vendor, host.simd, "", "yes: the real one")
+            table.add_row(name, host.vendor, host.simd, "", "yes: the real one", "")
             continue
         profile = cpu.load(name)
         first = next((cache.size for cache in profile.caches if (cache.level, cache.type) == (1, "data")), "?")
         try:
-            here = {cpu.CPUID: "yes", cpu.REWRITE: "rewritten"}[cpu.shown(name, host, cpu.BEST).rung]
+            here = _HERE[cpu.enforced(name, host, cpu.BEST).rung]
         except ProfileRefused as error:
             here = "no"
             missing[name] = error.why
-        table.add_row(name, profile.vendor, profile.simd, first, here)
+        if emulator and (lacking := cpu.emulated.lacking(profile, emulator)):
+            unlike[name] = lacking
+        other = "no" if emulator is None or name in unlike else "yes"
+        table.add_row(name, profile.vendor, profile.simd, first, here, other)
     console.print(table)
     if host.refusal and not host.rewriting:
         console.print(f"\nrewritten: in a matrix with `enforce: best`, for {host.refusal}.", markup=False)
+    console.print(
+        "\nQEMU: with `enforce: emulate` in a matrix, or as the other level of the factor `silicon`. "
+        "`enforce: knobs` is partial, and needs a processor that has all that the profile has.",
+        markup=False,
+    )
+    if unlike and emulator:
+        shared = [feature for feature in next(iter(unlike.values())) if all(feature in one for one in unlike.values())]
+        version = emulator.version.partition(" (")[0]
+        console.print(
+            f"\nNot by QEMU: {', '.join(unlike)}.\nWhy: {version} lacks {', '.join(shared) or 'features'}"
+            + (", and more of some." if any(len(one) > len(shared) for one in unlike.values()) else "."),
+            markup=False,
+        )
+    elif no_emulator:
+        console.print(f"\nNot by QEMU: {no_emulator}.", markup=False)
     for reason in dict.fromkeys(missing.values()):
         names = ", ".join(name for name, why in missing.items() if why == reason)
         console.print(f"\nNot here: {names}.\nWhy: {reason}", markup=False)
@@ -120,6 +143,14 @@ def verify(
         raise typer.Exit(DEVIATION)
 
 
+_HOW = {
+    cpu.CPUID: "by CPUID faulting",
+    cpu.REWRITE: "by rewritten libraries only",
+    cpu.EMULATE: "by QEMU only",
+    cpu.KNOBS: "by the libraries' own knobs only, which is partial",
+}
+
+
 @app.command("show")
 def show(
     profile: Annotated[str, typer.Argument(help="A profile's name, or host.")], as_json: options.Json = False
@@ -152,9 +183,9 @@ def show(
         console.print(f"{key:<9} {text}", markup=False)
     if profile != cpu.HOST:
         try:
-            shown = cpu.shown(profile, host, cpu.BEST)
+            shown = cpu.enforced(profile, host, cpu.BEST)
             dropped = f", without {', '.join(shown.dropped)}" if shown.dropped else ""
-            how = {cpu.CPUID: "by CPUID faulting", cpu.REWRITE: "by rewritten libraries only"}[shown.rung]
+            how = _HOW[shown.rung]
             console.print(f"here      can be shown {how}{dropped}", markup=False)
         except ProfileRefused as error:
             console.print(f"here      cannot be shown: {error.why}", markup=False)

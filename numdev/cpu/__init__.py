@@ -1,29 +1,42 @@
 """The CPU a program is shown: profiles, this host, and the CPUID table that one becomes on the other."""
 
-from numdev.cpu import knobs
+from numdev.cpu import emulated, knobs
 from numdev.cpu.capture import capture, differences, profile_of, read_capture
+from numdev.cpu.emulated import Emulated
 from numdev.cpu.host import Host, host
+from numdev.cpu.knobbed import Knobbed, in_words, obedience
+from numdev.cpu.ladder import EMULATE, KNOBS, RUNGS, contradictions, enforced, pair
 from numdev.cpu.profile import HOST, Profile, load, names
-from numdev.cpu.realised import contradictions
-from numdev.cpu.table import BEST, CPUID, REWRITE, RUNGS, Shown, find, replica, shown
+from numdev.cpu.realised import dispatch
+from numdev.cpu.table import BEST, CPUID, REWRITE, Shown, find, replica, shown
 
 __all__ = [
     "BEST",
     "CPUID",
+    "EMULATE",
     "HOST",
+    "KNOBS",
     "REWRITE",
     "RUNGS",
+    "Emulated",
     "Host",
+    "Knobbed",
     "Profile",
     "Shown",
     "capture",
     "contradictions",
     "differences",
+    "dispatch",
+    "emulated",
+    "enforced",
     "find",
     "host",
+    "in_words",
     "knobs",
     "load",
     "names",
+    "obedience",
+    "pair",
     "profile_of",
     "read_capture",
     "replica",

@@ -159,6 +159,25 @@ SIMD = (
 )
 
 
+# numpy's words for groups of features, where a profile without them must not have them found.
+NUMPY = {
+    "AVX": "avx",
+    "AVX2": "avx2",
+    "FMA3": "fma",
+    "F16C": "f16c",
+    "AVX512F": "avx512f",
+    "AVX512CD": "avx512cd",
+    "AVX512_KNL": "avx512er",
+    "AVX512_KNM": "avx512_4vnniw",
+    "AVX512_SKX": "avx512bw",
+    "AVX512_CLX": "avx512_vnni",
+    "AVX512_CNL": "avx512vbmi",
+    "AVX512_ICL": "avx512_bitalg",
+    "AVX512_SPR": "avx512_fp16",
+    "X86_V3": "avx2",
+    "X86_V4": "avx512bw",
+}
+
 # What a feature cannot be without (Intel SDM volume 1, chapters 14 and 15): libraries check only one of them.
 _NEEDS: dict[str, tuple[str, ...]] = {
     "ssse3": ("sse3",),

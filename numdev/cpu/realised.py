@@ -5,23 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from numdev.cpu.features import NUMPY
+from numdev.cpu.profile import Profile
 from numdev.cpu.table import Shown
 
-# numpy's words for groups of features, where a profile without them must not have them found.
-_NUMPY = {
-    "AVX": "avx",
-    "AVX2": "avx2",
-    "FMA3": "fma",
-    "F16C": "f16c",
-    "AVX512F": "avx512f",
-    "AVX512_SKX": "avx512bw",
-    "AVX512_CLX": "avx512_vnni",
-    "AVX512_ICL": "avx512_bitalg",
-    "AVX512_SPR": "avx512_fp16",
-    "X86_V3": "avx2",
-    "X86_V4": "avx512bw",
-}
-_TORCH = {"AVX2": "avx2", "AVX512": "avx512bw"}
+TORCH = {"AVX2": "avx2", "AVX512": "avx512bw"}
 
 
 def contradictions(shown: Shown, realised: Mapping[str, Any]) -> list[str]:
@@ -39,30 +27,52 @@ def contradictions(shown: Shown, realised: Mapping[str, Any]) -> list[str]:
         reasons.append("the CPUID table was not in force in the cell")
     elif cpuid.get("mismatches"):
         reasons.append(f"CPUID did not answer as the table says (leaves {cpuid['mismatches']})")
-    features = set(shown.profile.features)
-    for found in _words(realised.get("numpy_features")):
-        needed = _NUMPY.get(found)
+    return reasons + misfits(shown.profile, realised)
+
+
+def misfits(profile: Profile, realised: Mapping[str, Any]) -> list[str]:
+    """What the libraries chose that a processor like `profile` would not make them choose."""
+    reasons = []
+    features = set(profile.features)
+    for found in words(realised.get("numpy_features")):
+        needed = NUMPY.get(found)
         if needed and needed not in features:
-            reasons.append(f"numpy uses {found}, which {shown.profile.name} does not have")
-    expected = shown.profile.expect
-    libraries = realised.get("blas")
-    for library in libraries if isinstance(libraries, list) else []:
-        kernel = library.get("architecture") if isinstance(library, Mapping) else None
-        if not kernel or library.get("internal_api") != "openblas" or not expected.openblas:
-            continue
+            reasons.append(f"numpy uses {found}, which {profile.name} does not have")
+    expected = profile.expect
+    for kernel in kernels(realised):
         # Prescott is what OpenBLAS takes on processors newer than itself: a fall-back to record, not to trust.
-        if kernel not in expected.openblas:
+        if expected.openblas and kernel not in expected.openblas:
             reasons.append(
-                f"OpenBLAS chose its {kernel} kernel; on {shown.profile.name} it chooses {' or '.join(expected.openblas)}"
+                f"OpenBLAS chose its {kernel} kernel; on {profile.name} it chooses {' or '.join(expected.openblas)}"
             )
     capability = realised.get("torch_capability")
-    needed = _TORCH.get(str(capability))
+    needed = TORCH.get(str(capability))
     if needed and needed not in features:
-        reasons.append(f"torch uses {capability}, which {shown.profile.name} does not have")
+        reasons.append(f"torch uses {capability}, which {profile.name} does not have")
     if capability and expected.torch and capability not in expected.torch:
-        reasons.append(f"torch chose {capability}; on {shown.profile.name} it chooses {' or '.join(expected.torch)}")
+        reasons.append(f"torch chose {capability}; on {profile.name} it chooses {' or '.join(expected.torch)}")
     return reasons
 
 
-def _words(value: Any) -> list[str]:
+def kernels(realised: Mapping[str, Any]) -> list[str]:
+    """The kernels that OpenBLAS chose, one for each copy of it in the process."""
+    libraries = realised.get("blas")
+    rows = [row for row in libraries if isinstance(row, Mapping)] if isinstance(libraries, list) else []
+    found = [row.get("architecture") for row in rows if row.get("internal_api") == "openblas"]
+    return [kernel for kernel in found if isinstance(kernel, str) and kernel]
+
+
+def dispatch(realised: Mapping[str, Any]) -> dict[str, str]:
+    """What the libraries of a cell say that they chose, in a word each: two cells alike in this chose alike."""
+    found = {
+        "numpy": " ".join(words(realised.get("numpy_dispatch"))),
+        "OpenBLAS": " ".join(sorted(kernels(realised))),
+        "torch": str(realised.get("torch_capability") or ""),
+    }
+    if isinstance(realised.get("numpy_dispatch"), list) and not found["numpy"]:
+        found["numpy"] = "its baseline"
+    return {name: what for name, what in found.items() if what}
+
+
+def words(value: Any) -> list[str]:
     return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []

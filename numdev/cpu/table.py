@@ -24,9 +24,8 @@ _TYPES = {"data": 1, "instruction": 2, "unified": 3}
 _WAYS = ((128, 14), (96, 13), (64, 12), (48, 11), (32, 10), (16, 8), (8, 6), (4, 4), (2, 2), (1, 1))
 
 
-# The rungs of the ladder: how a profile is made to be seen. `best` takes the first that works here.
+# The rungs that show a table (ladder.py has the others). `best` takes the first that works here.
 CPUID, REWRITE, BEST = "cpuid", "rewrite", "best"
-RUNGS = (CPUID, REWRITE)
 
 # What glibc calls the features by which its mathematics and its string functions are chosen.
 _GLIBC = {"avx": "AVX", "avx2": "AVX2", "fma": "FMA", "fma4": "FMA4", "avx512f": "AVX512F", "sse4_1": "SSE4_1"}
@@ -42,7 +41,7 @@ class Shown:
 
     @property
     def rung(self) -> str:
-        """How it is shown: "" for `host`, else one of RUNGS."""
+        """How it is shown: "" for `host`, else one of ladder.RUNGS."""
         return "" if self.table is None else REWRITE if self.table.rewritten else CPUID
 
     @property

@@ -25,6 +25,7 @@ from numdev.errors import EngineUnavailable, StackFailed, StorageFailed
 from numdev.spec.stack import Stack
 
 JOB, OUT, SITE, PYTHON = "/numdev/job", "/numdev/out", "/opt/numdev/site", "/usr/bin/python3"
+EMULATOR = "/numdev/emulator"
 LABEL = "org.numdev.run"
 _TICK = 0.05
 _LOG_TAIL = 20
@@ -131,6 +132,15 @@ class DockerEngine:
         facts = {"image": image.id, "reproducible": False, "labels": labels}
         return Environment(str(image.id), stack_digest(stack, str(image.id)), facts, SITE, PYTHON)
 
+    def emulator(self, path: str, static: bool) -> str:
+        if not static:
+            raise EngineUnavailable(
+                f"The emulator {path} cannot run in a container.",
+                "it is linked dynamically, and a stack's image has other libraries than this machine",
+                "Install the static one (for example `apt-get install qemu-user-static`), or use `--engine local`.",
+            )
+        return EMULATOR
+
     def run(self, launch: Launch, poll: Callable[[], None]) -> Ending:
         user = (os.getuid(), os.getgid())
         if user[0] == 0:
@@ -152,6 +162,7 @@ class DockerEngine:
                 mounts=[
                     Mount(JOB, str(launch.job), type="bind", read_only=True),
                     Mount(OUT, str(launch.out), type="bind"),
+                    *([Mount(EMULATOR, launch.emulator, type="bind", read_only=True)] if launch.emulator else []),
                     *([Mount(SITE, str(launch.site), type="bind", read_only=True)] if launch.site else []),
                 ],
                 cap_drop=["ALL"],

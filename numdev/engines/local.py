@@ -84,6 +84,9 @@ class LocalEngine:
             python,
         )
 
+    def emulator(self, path: str, static: bool) -> str:
+        return path
+
     def run(self, launch: Launch, poll: Callable[[], None]) -> Ending:
         environment = launch.environment
         with tempfile.TemporaryDirectory(prefix="numdev-") as scratch, tempfile.TemporaryFile() as log:

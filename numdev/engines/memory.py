@@ -57,6 +57,9 @@ class MemoryEngine:
         say(f"{stack.name}: in memory")
         return Environment(f"memory:{stack.name}", stack_digest(stack, digests.of_json(stack.name)), {}, "", "")
 
+    def emulator(self, path: str, static: bool) -> str:
+        return path
+
     def run(self, launch: Launch, poll: Callable[[], None]) -> Ending:
         self.launches.append(launch)
         job = json.loads((launch.job / "job.json").read_text())

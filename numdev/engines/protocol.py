@@ -38,6 +38,7 @@ class Launch:
     """One job: an environment, the job's folder, the folder for what it writes, and whether table.txt is shown.
 
     site: a folder that takes the place of the environment's own packages, or None. variables: added to the job's.
+    emulator: a program of this machine that the job has to find where `Engine.emulator` says, or "".
     """
 
     environment: Environment
@@ -48,6 +49,7 @@ class Launch:
     label: str
     site: Path | None = None
     variables: dict[str, str] = field(default_factory=dict)
+    emulator: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,13 @@ class Engine(Protocol):
 
         Raises:
             StackFailed, HashMismatch, DownloadFailed: it cannot be made.
+        """
+
+    def emulator(self, path: str, static: bool) -> str:
+        """Where a job finds the emulator that lies at `path` here. `static`: it needs no libraries.
+
+        Raises:
+            EngineUnavailable: it could not run there.
         """
 
     def run(self, launch: Launch, poll: Callable[[], None]) -> Ending:

@@ -128,7 +128,8 @@ def _sentences(one: WorkloadAnswer) -> Grid:
     sizes = {effect.factor: effect.size for effect in one.effects}
     for sentence in one.sentences:
         text = sentence.text
-        size = sizes.get(sentence.about)
+        # A factor may have more to say after its effect, whose size is told once.
+        size = sizes.pop(sentence.about, None)
         if size is not None:
             parts = [] if size.max_abs is None else [f"{number(size.max_abs)} abs"]
             parts += [] if size.max_ulp is None else [f"{number(size.max_ulp)} ulp"]

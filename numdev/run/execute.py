@@ -17,6 +17,7 @@ from numdev.engines.outputs import CellResult, read_result
 from numdev.run.jobfolder import write_job
 from numdev.run.plan import Group, Item, Plan, refusal_record
 from numdev.run.resolve import Resolved
+from numdev.spec.cell import NATIVE
 from numdev.spec.quantities import memory
 from numdev.stacks import Rewritten, rewritten_site, site_for
 from numdev.store import Output, Record, Store
@@ -62,6 +63,9 @@ class Execution:
 
         Whatever interrupts it (Ctrl-C, a full disk), the engine's containers are gone when it returns or raises.
         """
+        for group in plan.groups:
+            # An emulator that this engine cannot use is found out before anything is recorded.
+            self._prefix(group)
         for item in plan.refused:
             self._keep(item, refusal_record(item, {"platform": self.resolved.host.facts()}))
         self._rewrite(plan)
@@ -83,9 +87,21 @@ class Execution:
     def _rewrite(self, plan: Plan) -> None:
         """Makes the rewritten libraries of every stack that is run under a profile by that rung."""
         for group in plan.groups:
-            if self.resolved.profiles[group.profile].rung == cpu.REWRITE and group.stack not in self.rewritten:
+            if self._shown(group).rung == cpu.REWRITE and group.stack not in self.rewritten:
                 site = site_for(self.resolved.stacks[group.stack], self.cache, self.progress.said)
                 self.rewritten[group.stack] = rewritten_site(site, self.cache, self.progress.said)
+
+    def _shown(self, group: Group) -> cpu.Shown:
+        shown = self.resolved.shown(group.profile, group.silicon)
+        assert shown is not None, "what was refused is in no group"
+        return shown
+
+    def _prefix(self, group: Group) -> list[str]:
+        """The words before every program of a group that computes: the emulator, where the engine has it."""
+        shown = self._shown(group)
+        if not isinstance(shown, cpu.Emulated):
+            return []
+        return [self.engine.emulator(shown.emulator.path, shown.emulator.static), "-cpu", shown.argument]
 
     def _group(self, group: Group) -> None:
         """Runs a group's cells; where its container ends early, what is left runs in another one."""
@@ -106,19 +122,20 @@ class Execution:
             job, out = Path(name) / "job", Path(name) / "out"
             job.mkdir()
             out.mkdir()
-            write_job(job, self.resolved, items, link=self.engine.name == "docker")
+            write_job(job, self.resolved, items, link=self.engine.name == "docker", prefix=self._prefix(group))
             follow = _Follower(out, {item.digest: item for item in items}, self.progress.started, self._finish)
             limits = self.resolved.matrix.limits
-            shown = self.resolved.profiles[group.profile]
+            shown = self._shown(group)
             launch = Launch(
                 environment=self.environments[group.stack],
                 job=job,
                 out=out,
                 profiled=shown.table is not None,
                 limits=Limits(memory(limits.memory), limits.pids, limits.cpus),
-                label=f"{group.stack} {group.profile}",
+                label=f"{group.stack} {group.profile}" + (f" {group.silicon}" if group.silicon != NATIVE else ""),
                 site=self.rewritten[group.stack].path if shown.rung == cpu.REWRITE else None,
                 variables=shown.variables,
+                emulator=shown.emulator.path if isinstance(shown, cpu.Emulated) else "",
             )
             ending = self.engine.run(launch, follow.poll)
             if self._stopped.is_set():
@@ -146,7 +163,9 @@ class Execution:
 
     def _record(self, item: Item, result: CellResult) -> None:
         status, reason = result.status, result.reason
-        if status == "ok" and (found := cpu.contradictions(self.resolved.profiles[item.cell.profile], result.realised)):
+        shown = self.resolved.shown(item.cell.profile, item.cell.factors["silicon"])
+        assert shown is not None, "what was refused is not run"
+        if status == "ok" and (found := cpu.contradictions(shown, result.realised, item.format == "command")):
             status, reason = "unrealised", "; ".join(found)[:_REASON_LIMIT]
         outputs = []
         if status in ("ok", "unrealised"):
@@ -158,7 +177,7 @@ class Execution:
             **self.engine_facts,
             **self.environments[item.cell.stack].facts,
             "environment": self.environments[item.cell.stack].id,
-            "profile": self._profile_facts(item),
+            "profile": self._profile_facts(item, shown, result.realised),
             "platform": self.resolved.host.facts(),
         }
         record = Record(
@@ -179,11 +198,16 @@ class Execution:
         )
         self._keep(item, record)
 
-    def _profile_facts(self, item: Item) -> dict[str, Any]:
-        shown = self.resolved.profiles[item.cell.profile]
-        if shown.rung != cpu.REWRITE:
-            return shown.facts()
-        return {**shown.facts(), "rewriting": self.rewritten[item.cell.stack].facts}
+    def _profile_facts(self, item: Item, shown: cpu.Shown, realised: Mapping[str, Any]) -> dict[str, Any]:
+        facts = shown.facts()
+        if isinstance(shown, cpu.Knobbed):
+            facts["knobs"] = cpu.obedience(shown, realised)
+        if item.cell.profile in self.resolved.paired:
+            # To be compared with the emulated side, the native one has its caches and lacks what it lacks.
+            facts["paired"] = True
+        if shown.rung == cpu.REWRITE:
+            facts["rewriting"] = self.rewritten[item.cell.stack].facts
+        return facts
 
     def _keep(self, item: Item, record: Record) -> None:
         with self._lock:

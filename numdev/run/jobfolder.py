@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ PROTOCOL = 1
 OVERHEAD = 64 << 20
 
 
-def write_job(folder: Path, resolved: Resolved, items: list[Item], *, link: bool) -> None:
+def write_job(folder: Path, resolved: Resolved, items: list[Item], *, link: bool, prefix: Sequence[str] = ()) -> None:
     """Fills an empty folder; see docs/architecture.md for its layout.
 
     Args:
         link: whether files of the cache may be linked instead of copied: only where the job cannot write to them.
+        prefix: the words before every program that computes: an emulator, where it lies in the job's environment.
     """
     with files.storage_errors(folder):
         copy_worker(folder / "python" / "numdev_worker")
@@ -33,8 +34,8 @@ def write_job(folder: Path, resolved: Resolved, items: list[Item], *, link: bool
             workload = resolved.workloads[name]
             formats = {item.format for item in items if item.cell.workload == name}
             workloads[workload.digest] = _add_workload(folder / "workloads" / workload.digest, workload, formats, link)
-        shown = resolved.profiles[items[0].cell.profile]
-        if shown.table is not None:
+        shown = resolved.shown(items[0].cell.profile, items[0].cell.factors["silicon"])
+        if shown is not None and shown.table is not None:
             files.write_bytes(folder / "table.txt", shown.table.text().encode("ascii"))
         limits = resolved.matrix.limits
         files.write_json(
@@ -42,6 +43,7 @@ def write_job(folder: Path, resolved: Resolved, items: list[Item], *, link: bool
             {
                 "protocol": PROTOCOL,
                 "backend": resolved.stacks[items[0].cell.stack].backend,
+                "prefix": list(prefix),
                 "memory": max(memory(limits.memory) - OVERHEAD, memory(limits.memory) // 2),
                 "cells": [_cell(item, resolved, duration(limits.timeout)) for item in items],
                 "workloads": workloads,

@@ -10,7 +10,7 @@ from numdev import digests
 from numdev.cpu import HOST, REWRITE
 from numdev.engines import Environment
 from numdev.run.resolve import Resolved
-from numdev.spec.cell import DEFAULTS, Cell
+from numdev.spec.cell import DEFAULTS, NATIVE, Cell
 from numdev.store import Record, Store
 from numdev.worker.formats import BACKENDS, PROGRAM_FORMATS
 
@@ -33,11 +33,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Group:
-    """Cells that one container serves: one stack under one profile."""
+    """Cells that one container serves: one stack under one profile, native or emulated."""
 
     stack: str
     profile: str
     items: list[Item]
+    silicon: str = NATIVE
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def make_plan(
         for replicate in range(1, (1 if reference else resolved.matrix.repeats) + 1)
     ]
     stored = {item.digest for item in items if store and _settled(store, item.digest, retry)}
-    groups: dict[tuple[str, str], list[Item]] = {}
+    groups: dict[tuple[str, str, str], list[Item]] = {}
     refused = []
     named = set(stored)
     for item in items:
@@ -103,8 +104,9 @@ def make_plan(
         if item.refusal:
             refused.append(item)
         else:
-            groups.setdefault((item.cell.stack, item.cell.profile), []).append(item)
-    ordered = [Group(stack, profile, some) for (stack, profile), some in groups.items()]
+            key = item.cell.stack, item.cell.profile, item.cell.factors["silicon"]
+            groups.setdefault(key, []).append(item)
+    ordered = [Group(stack, profile, some, silicon) for (stack, profile, silicon), some in groups.items()]
     return Plan(items, ordered, refused, stored)
 
 
@@ -119,7 +121,9 @@ def _item(
     resolved: Resolved, environments: Mapping[str, Environment], cell: Cell, replicate: int, reference: bool
 ) -> Item:
     workload = resolved.workloads[cell.workload]
-    table = resolved.profiles[cell.profile].digest if cell.profile in resolved.profiles else f"refused {cell.profile}"
+    silicon = cell.factors["silicon"]
+    shown = resolved.shown(cell.profile, silicon)
+    table = shown.digest if shown else f"refused {cell.profile} {silicon}"
     causes = {
         # What is not made yet has no digest, and must not be taken for something else that has none.
         "stack": environments[cell.stack].digest or f"not made: {cell.stack}",
@@ -129,9 +133,10 @@ def _item(
         "worker": resolved.worker,
     }
     format, refusal = choose_format(resolved, cell)
-    if cell.profile in resolved.refused and not reference:
-        refusal = f"this host cannot show the profile {cell.profile}: {resolved.refused[cell.profile]}"
-    elif resolved.stacks[cell.stack].dockerfile and resolved.profiles[cell.profile].rung == REWRITE:
+    if (cell.profile, silicon) in resolved.refusals and not reference:
+        what = "emulate" if cell.emulated else "show"
+        refusal = f"this host cannot {what} the profile {cell.profile}: {resolved.refusals[cell.profile, silicon]}"
+    elif resolved.stacks[cell.stack].dockerfile and shown and shown.rung == REWRITE:
         refusal = "the libraries of a stack that is a Dockerfile cannot be rewritten: this needs CPUID faulting"
     return Item(cell, replicate, cell.digest(**causes, replicate=replicate), format, causes, reference, refusal)
 

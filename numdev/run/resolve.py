@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from numdev import cpu, digests
 from numdev.engines import Engine, Environment
 from numdev.engines.protocol import stack_digest
 from numdev.errors import InvalidInput, NumdevError, Problem, ProfileRefused
+from numdev.spec.cell import EMULATED, NATIVE
 from numdev.spec.matrix import Matrix
 from numdev.spec.stack import Stack, load_stack
 from numdev.stacks import known_site
@@ -25,7 +26,9 @@ Say = Callable[[str], None]
 class Resolved:
     """A matrix with everything it names.
 
-    refused: profiles that this host cannot show, with the reason; their cells are recorded as `unsupported`.
+    profiles: what each profile is on this processor; emulated: what it is on QEMU's. refused: profiles that this host cannot
+    show in any way that the matrix asks for, with the reason; refusals: the same for one profile and level of `silicon`. Such
+    cells are recorded as `unsupported`.
     """
 
     matrix: Matrix
@@ -34,6 +37,17 @@ class Resolved:
     profiles: dict[str, cpu.Shown]
     refused: dict[str, str]
     host: cpu.Host
+    emulated: dict[str, cpu.Emulated] = field(default_factory=dict)
+    refusals: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def shown(self, profile: str, silicon: str = NATIVE) -> cpu.Shown | None:
+        """What a profile is on one side; None where it was refused there."""
+        return self.emulated.get(profile) if silicon == EMULATED else self.profiles.get(profile)
+
+    @property
+    def paired(self) -> frozenset[str]:
+        """Profiles whose two sides are made alike, to be compared."""
+        return frozenset(name for name, shown in self.emulated.items() if shown.paired)
 
     @cached_property
     def worker(self) -> str:
@@ -61,19 +75,34 @@ def resolve(matrix: Matrix, images: Path, cache: Path, say: Say, make: bool = Tr
             problems += error.problems or [Problem(f"{matrix.path}: factors.stack", error.what)]
     host = cpu.host()
     profiles: dict[str, cpu.Shown] = {}
-    refused: dict[str, str] = {}
-    # The reference is computed by the real processor, whatever the cells are shown.
-    shown_here = {cell.profile for cell in matrix.cells} | ({cpu.HOST} if matrix.reference else set())
-    for name in sorted(shown_here):
+    emulated: dict[str, cpu.Emulated] = {}
+    refusals: dict[tuple[str, str], str] = {}
+    sides: dict[str, set[str]] = {}
+    for cell in matrix.cells:
+        sides.setdefault(cell.profile, set()).add(cell.factors["silicon"])
+    if matrix.reference:
+        # The reference is computed by the real processor, whatever the cells are shown.
+        sides.setdefault(cpu.HOST, set()).add(NATIVE)
+    for name, wanted in sorted(sides.items()):
         try:
-            profiles[name] = cpu.shown(name, host, matrix.enforce, matrix.path.parent)
-        except ProfileRefused as error:
-            refused[name] = error.why
+            found, why = _sides(name, wanted, host, matrix)
         except InvalidInput as error:
             problems += [
                 Problem(f"{matrix.path}: factors.profile: {item.where}", item.what, item.remedy)
                 for item in error.problems
             ]
+            continue
+        for silicon, shown in found.items():
+            if isinstance(shown, cpu.Emulated) and silicon == EMULATED:
+                emulated[name] = shown
+            else:
+                profiles[name] = shown
+        refusals.update({(name, silicon): reason for silicon, reason in why.items()})
+    refused = {
+        name: "; ".join(dict.fromkeys(refusals[name, silicon] for silicon in sorted(wanted)))
+        for name, wanted in sides.items()
+        if name != cpu.HOST and all((name, silicon) in refusals for silicon in wanted)
+    }
     workloads: dict[str, Prepared] = {}
     for name in {cell.workload: None for cell in matrix.cells}:
         try:
@@ -82,7 +111,35 @@ def resolve(matrix: Matrix, images: Path, cache: Path, say: Say, make: bool = Tr
             problems += error.problems or [Problem(f"{matrix.path}: workloads.{name}", error.what)]
     if problems:
         raise InvalidInput(f"{matrix.path} cannot be run.", sorted(set(problems)))
-    return Resolved(matrix, stacks, workloads, profiles, refused, host)
+    return Resolved(matrix, stacks, workloads, profiles, refused, host, emulated, refusals)
+
+
+def _sides(name: str, wanted: set[str], host: cpu.Host, matrix: Matrix) -> tuple[dict[str, cpu.Shown], dict[str, str]]:
+    """A profile on each wanted level of `silicon`, and why not; both levels are made alike. Raises InvalidInput."""
+    folder = matrix.path.parent
+    if wanted == {NATIVE, EMULATED} and name != cpu.HOST:
+        try:
+            native, other = cpu.pair(name, host, matrix.enforce, folder)
+            return {NATIVE: native, EMULATED: other}, {}
+        except ProfileRefused:
+            # One side is missing at least: which one is said below.
+            pass
+    found: dict[str, cpu.Shown] = {}
+    why: dict[str, str] = {}
+    for silicon in sorted(wanted):
+        if silicon == EMULATED and name == cpu.HOST:
+            why[silicon] = "`host` is this very processor, and no other can be it: name a profile to emulate"
+            continue
+        try:
+            shown = cpu.enforced(name, host, cpu.EMULATE if silicon == EMULATED else matrix.enforce, folder)
+        except ProfileRefused as error:
+            why[silicon] = error.why
+            continue
+        if silicon == NATIVE and shown.rung == cpu.EMULATE and EMULATED in wanted:
+            why[silicon] = "it can only be emulated here, so there is no native side to compare the emulator with"
+        else:
+            found[silicon] = shown
+    return found, why
 
 
 def environments(resolved: Resolved, names: list[str], engine: Engine, say: Say) -> dict[str, Environment]:

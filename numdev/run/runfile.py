@@ -11,6 +11,7 @@ from numdev.analysis import Answer, Observation, OutputRef, answer
 from numdev.errors import InvalidInput, StoreFailed
 from numdev.run.plan import Item, Plan
 from numdev.run.resolve import Resolved
+from numdev.run.told import notes
 from numdev.spec import yamlfile
 from numdev.spec.cell import DEFAULTS
 from numdev.store import Record, Store
@@ -122,19 +123,22 @@ def observe(cell: RunCell, record: Record) -> Observation:
         ),
         reference=cell.reference,
         cell=record.digest,
+        dispatch=cpu.dispatch(record.realised),
     )
 
 
 def answer_of(run: Run, store: Store) -> Answer:
     """The answer from what the store has of a run; cells that it lacks are missing, and counted as such."""
+    found = [(cell, store.record(cell.digest)) for cell in run.cells if store.has(cell.digest)]
     return answer(
-        [observe(cell, store.record(cell.digest)) for cell in run.cells if store.has(cell.digest)],
+        [observe(cell, record) for cell, record in found],
         store.load,
         baseline=run.baseline,
         order=run.factors,
         labels=run.labels,
         profile_facts=run.profiles,
         refused=run.refused,
+        notes=notes(found),
     )
 
 

@@ -17,7 +17,10 @@ DEFAULTS: dict[str, Any] = {
     "optimization": "all",
     "precision": "float32",
     "batch": "all",
+    "silicon": "native",
 }
+# Which processor computes: this machine's, or an emulator's that shows the same profile.
+NATIVE, EMULATED = SILICON = ("native", "emulated")
 OPTION = re.compile(r"(?:session|env)\.[A-Za-z_][A-Za-z0-9_.]{0,63}")
 
 
@@ -35,6 +38,10 @@ class Cell:
     @property
     def profile(self) -> str:
         return self.factors["profile"]
+
+    @property
+    def emulated(self) -> bool:
+        return self.factors["silicon"] == EMULATED
 
     def prefixed(self, kind: str) -> dict[str, str]:
         """The levels of `session.*` or `env.*` factors, by the name after the dot."""
@@ -64,6 +71,9 @@ class Cell:
             replicate: the number of the repetition, from 1.
         """
         options = {key: value for key, value in self.factors.items() if key not in ("stack", "profile")}
+        if not self.emulated:
+            # The default came later than the first stores, whose names for the same causes are still good.
+            del options["silicon"]
         return digests.of_json(
             {
                 "cell": 1,

@@ -14,7 +14,7 @@ from pydantic import Field, JsonValue, field_validator
 from numdev import digests
 from numdev.errors import InvalidInput, Problem
 from numdev.spec import yamlfile
-from numdev.spec.cell import DEFAULTS, OPTION, Cell
+from numdev.spec.cell import DEFAULTS, OPTION, SILICON, Cell
 from numdev.spec.quantities import duration, memory
 from numdev.spec.workload import DeclaredWorkload, parse_workload
 from numdev.worker.formats import BACKENDS
@@ -24,6 +24,7 @@ WHOLE = ("threads", "batch")
 _WORDS = {
     "optimization": sorted({word for backend in BACKENDS.values() for word in backend.optimizations}),
     "precision": sorted({word for backend in BACKENDS.values() for word in backend.precisions}),
+    "silicon": list(SILICON),
 }
 _LEVEL = re.compile(r"[A-Za-z0-9_.+@=,:/-]{1,120}")
 
@@ -61,7 +62,9 @@ class MatrixFile(yamlfile.Strict):
     reference: str | None = Field(default=None, description="the stack that computes the reference")
     baseline: dict[str, str | int] = {}
     limits: Limits = Limits()
-    enforce: Literal["cpuid", "rewrite", "best"] = Field(default="cpuid", description="how profiles are shown")
+    enforce: Literal["cpuid", "rewrite", "emulate", "knobs", "best"] = Field(
+        default="cpuid", description="how profiles are shown"
+    )
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def _known(key: str) -> bool:
     return key == "stack" or key in DEFAULTS or OPTION.fullmatch(key) is not None
 
 
-_FACTORS = "factors are stack, profile, threads, optimization, precision, batch, session.KEY and env.NAME"
+_FACTORS = "factors are stack, profile, threads, optimization, precision, batch, silicon, session.KEY and env.NAME"
 
 
 def _factor_problems(file: MatrixFile, where: str) -> Iterator[Problem]:

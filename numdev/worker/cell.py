@@ -34,7 +34,7 @@ def run(job: Job, cell_id: str) -> None:
             file = f"{index}.npy"
             sha256 = tensors.save(outputs[name], os.path.join(folder, file))
             result["outputs"].append({"name": name, "file": file, "sha256": sha256})
-        result["realised"] = readback.read(job.table)
+        result["realised"] = readback.read(job.table, emulated=bool(job.prefix))
     except backends.Unsupported as error:
         result.update(status="unsupported", reason=str(error), outputs=[])
     except MemoryError as error:
@@ -78,6 +78,7 @@ def _task(job: Job, cell: Dict[str, Any], scratch: str) -> backends.Task:
         session=cell["session"],
         batch=cell["batch"],
         scratch=scratch,
+        prefix=job.prefix,
     )
 
 

@@ -6,7 +6,7 @@ import ctypes
 import json
 import os
 import signal
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 PROTOCOL = 1
 
@@ -23,6 +23,8 @@ class Job:
             raise SystemExit(f"job.json is of protocol {data['protocol']}, this worker speaks {PROTOCOL}")
         self.backend: str = data["backend"]
         self.memory: int = data["memory"]
+        # The words before every interpreter: an emulator, which does not follow a program into those it starts.
+        self.prefix: List[str] = data.get("prefix", [])
         self.cells: Dict[str, Dict[str, Any]] = {cell["id"]: cell for cell in data["cells"]}
         self.workloads: Dict[str, Dict[str, Any]] = data["workloads"]
         table = os.path.join(self.folder, "table.txt")

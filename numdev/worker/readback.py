@@ -23,16 +23,32 @@ _CHECKED = (
     (0x80000006, 0),
 )
 
+# The leaves that tell a processor: what it is called, and all that it has.
+_IDENTITY = (
+    (0, 0),
+    (1, 0),
+    (7, 0),
+    (7, 1),
+    (0xD, 1),
+    (0x80000000, 0),
+    (0x80000001, 0),
+    (0x80000008, 0),
+)
+_NUMPY = ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath")
 
-def read(table_file: Optional[str]) -> Dict[str, Any]:
+
+def read(table_file: Optional[str], emulated: bool = False) -> Dict[str, Any]:
     """Everything found, as plain JSON data.
 
     Args:
         table_file: the CPUID table that should be in force, or None under the profile `host`.
+        emulated: whether an emulator computes, whose own CPUID is then read.
     """
     found: Dict[str, Any] = {"python": platform.python_version(), "libc": " ".join(platform.libc_ver())}
     if table_file:
         found["cpuid"] = _cpuid(table_file)
+    if emulated:
+        found["identity"] = _identity()
     found["versions"] = {
         name: str(getattr(sys.modules[name], "__version__", ""))
         for name in ("numpy", "onnxruntime", "torch", "onnx")
@@ -40,6 +56,7 @@ def read(table_file: Optional[str]) -> Dict[str, Any]:
     }
     if "numpy" in sys.modules:
         found["numpy_features"] = _numpy_features()
+        found["numpy_dispatch"] = _numpy_dispatch(found["numpy_features"])
     found["blas"] = _blas()
     if "torch" in sys.modules:
         found.update(_torch())
@@ -64,8 +81,23 @@ def _cpuid(table_file: str) -> Dict[str, Any]:
     return {"traps": traps, "mismatches": mismatches}
 
 
+def _identity() -> List[List[int]]:
+    """The leaves that say which processor this is and what it has: leaf, subleaf and four registers each."""
+    real = cpuids.Cpuid()
+    return [[leaf, subleaf, *real(leaf, subleaf)] for leaf, subleaf in _IDENTITY]
+
+
+def _numpy_dispatch(features: List[str]) -> List[str]:
+    """Of the features that numpy found, those for which it has kernels of their own: these it uses."""
+    for name in _NUMPY:
+        module = sys.modules.get(name)
+        if module is not None and hasattr(module, "__cpu_dispatch__"):
+            return sorted(set(features) & set(module.__cpu_dispatch__))
+    return []
+
+
 def _numpy_features() -> List[str]:
-    for name in ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath"):
+    for name in _NUMPY:
         module = sys.modules.get(name)
         if module is not None and hasattr(module, "__cpu_features__"):
             return sorted(feature for feature, present in module.__cpu_features__.items() if present)

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, Dict, List, Optional, Tuple
 
 from .formats import BACKENDS, THREAD_VARIABLES
@@ -80,7 +81,7 @@ class Supervisor:
 
     def fresh(self, cell_id: str, cell: Dict[str, Any], environment: Dict[str, str]) -> Tuple[Optional[int], Outcome]:
         """Runs a cell in a new interpreter."""
-        command = [*interpreter("cell"), self.job.folder, self.job.out, cell_id]
+        command = [*interpreter("cell", self.job.prefix), self.job.folder, self.job.out, cell_id]
         child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
         watch = Watch(child.pid, cell["timeout"], self.job.memory)
         try:
@@ -158,7 +159,7 @@ class Zygote:
 
     def __init__(self, job: Job, environment: Dict[str, str]) -> None:
         self.process = subprocess.Popen(
-            [*interpreter("zygote"), job.folder, job.out],
+            [*interpreter("zygote", job.prefix), job.folder, job.out],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -241,9 +242,9 @@ class Zygote:
                 pass
 
 
-def interpreter(module: str) -> List[str]:
-    """The command that runs another module of this package with the same interpreter."""
-    return [sys.executable, "-S", "-B", "-m", f"{__package__}.{module}"]
+def interpreter(module: str, prefix: Sequence[str] = ()) -> List[str]:
+    """The command that runs another module of this package with the same interpreter, by an emulator where there is one."""
+    return [*prefix, sys.executable, "-S", "-B", "-m", f"{__package__}.{module}"]
 
 
 def resident(pid: int) -> int:

@@ -54,6 +54,7 @@ class TestRecords:
         assert (record.status, record.workload, record.replicate, record.reference) == ("ok", "own", 1, False)
         assert record.factors == {
             "stack": "ort-1", "profile": "haswell", "threads": 2, "optimization": "all", "precision": "float32", "batch": "all",
+            "silicon": "native",
         }  # fmt: skip
         assert record.causes.keys() == {"stack", "platform", "table", "workload", "worker"}
         assert record.environment["engine"] == "memory"

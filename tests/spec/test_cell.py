@@ -32,6 +32,7 @@ def test_every_cause_changes_it(cause):
         {"batch": 1},
         {"session__x": "1"},
         {"env__x": "1"},
+        {"silicon": "emulated"},
         {"session__x": ""},
     ],
     ids=str,

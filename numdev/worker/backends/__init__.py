@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, Dict, List, NamedTuple, Optional, Union
 
@@ -16,7 +17,7 @@ class Unsupported(Exception):
 class Task(NamedTuple):
     """One run of one model.
 
-    folder: where the workload's files lie. model: the file of the format, or None. inputs: arrays by name.
+    folder: where the workload's files lie. prefix: the words before a program, of an emulator. model: the file of the format, or None. inputs: arrays by name.
     """
 
     format: str
@@ -32,6 +33,7 @@ class Task(NamedTuple):
     session: Dict[str, str]
     batch: Union[int, str]
     scratch: str
+    prefix: Sequence[str] = ()
 
 
 def backend(name: str) -> ModuleType:

@@ -1,0 +1,95 @@
+"""How profiles were shown, in lines for people: nothing but the real processor's own CPUID is shown without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from numdev import cpu
+from numdev.cpu.emulated import SLOWER
+from numdev.run.resolve import Resolved
+from numdev.spec.cell import EMULATED, NATIVE
+from numdev.store import Record
+
+if TYPE_CHECKING:
+    from numdev.run.runfile import RunCell
+
+
+def rungs(resolved: Resolved) -> list[str]:
+    """Before a run: which profiles are shown by another rung than CPUID faulting, and what that means."""
+    by: dict[str, list[str]] = {}
+    for name, shown in resolved.profiles.items():
+        by.setdefault(shown.rung, []).append(name)
+    said = []
+    if names := by.get(cpu.REWRITE):
+        said.append(f"Shown by rewritten libraries, for CPUID cannot fault here: {', '.join(names)}.")
+    emulated = {name: shown for name, shown in resolved.profiles.items() if isinstance(shown, cpu.Emulated)}
+    for which, shown in (("Emulated", emulated), ("Emulated as the other silicon", resolved.emulated)):
+        if shown:
+            version = next(iter(shown.values())).emulator.version
+            limit = resolved.matrix.limits.timeout
+            said.append(
+                f"{which} by {version}, {SLOWER} and with its own caches: {', '.join(shown)}. Each run ends after {limit}."
+            )
+    if names := by.get(cpu.KNOBS):
+        said.append(
+            f"Shown by the libraries' own knobs, which is partial, on this processor's real CPUID: {', '.join(names)}."
+        )
+    for name, shown in resolved.emulated.items():
+        if shown.paired:
+            without = f" and without {', '.join(shown.dropped)}" if shown.dropped else ""
+            said.append(f"{name}: both sides of `silicon` with QEMU's caches{without}, to be alike.")
+    return said
+
+
+def notes(found: Iterable[tuple[RunCell, Record]]) -> list[str]:
+    """After a run: what was emulated, and how slowly; who obeyed its knob, and who did not."""
+    pairs = [(cell, record, _profile(record)) for cell, record in found]
+    said = []
+    emulated = _grouped(pairs, cpu.EMULATE, lambda facts: str(facts.get("emulator", "QEMU")))
+    for version, names in emulated.items():
+        said.append(f"Emulated by {version}, whose caches are its own: {', '.join(names)}{_slower(pairs)}.")
+    # What is unrealised has said so itself.
+    obeyed = [one for one in pairs if one[1].status == "ok"]
+    for words, names in _grouped(obeyed, cpu.KNOBS, _obeyed).items():
+        stacks = dict.fromkeys(one[0].factors["stack"] for one in obeyed if _obeyed(one[2]) == words)
+        said.append(f"Shown by knobs, which is partial: {', '.join(names)} in {', '.join(stacks)} ({words}).")
+    return said
+
+
+_Told = tuple["RunCell", Record, Mapping[str, Any]]
+
+
+def _profile(record: Record) -> Mapping[str, Any]:
+    facts = record.environment.get("profile")
+    return facts if isinstance(facts, Mapping) else {}
+
+
+def _grouped(found: Sequence[_Told], rung: str, key: Callable[[Mapping[str, Any]], str]) -> dict[str, list[str]]:
+    by: dict[str, list[str]] = {}
+    for cell, _, facts in found:
+        if facts.get("rung") == rung:
+            names = by.setdefault(key(facts), [])
+            name = cell.factors.get("profile", str(facts.get("profile")))
+            if name not in names:
+                names.append(name)
+    return by
+
+
+def _obeyed(facts: Mapping[str, Any]) -> str:
+    found = facts.get("knobs")
+    return cpu.in_words({str(name): str(what) for name, what in found.items()}) if isinstance(found, Mapping) else ""
+
+
+def _slower(found: Sequence[_Told]) -> str:
+    """How many times slower cells were than the same ones on this processor, where both ran."""
+    times: dict[tuple[Any, ...], dict[str, float]] = {}
+    for cell, record, _ in found:
+        if record.status == "ok" and record.seconds and not cell.reference:
+            rest = sorted((name, level) for name, level in cell.factors.items() if name != "silicon")
+            side = times.setdefault((cell.workload, cell.replicate, *rest), {})
+            side[cell.factors.get("silicon", NATIVE)] = record.seconds
+    ratios = sorted(both[EMULATED] / both[NATIVE] for both in times.values() if len(both) == 2)
+    if not ratios:
+        return ""
+    return f" (took {ratios[0]:.0f} to {ratios[-1]:.0f} times as long as on this processor)"
