@@ -62,7 +62,15 @@ def _avx512() -> str:
     return "" if "avx512bw" in cpu.host().features else "this processor has no AVX-512"
 
 
+@functools.cache
+def _qemu() -> str:
+    from numdev.cpu import emulated
+
+    return emulated.find()[1]
+
+
 REASONS = {
+    "qemu": _qemu,
     "docker": _docker,
     "network": _network,
     "frameworks": _network,

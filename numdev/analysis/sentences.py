@@ -169,5 +169,5 @@ def place(part: Partition, cells: Sequence[Cell], all_cells: bool = False) -> st
 def _levels(name: str, levels: Sequence[str], chosen: set[str]) -> str:
     short = short_names(levels)
     inside = listed(short[level] for level in levels if level in chosen)
-    bare = name in TITLES and all(short[level] == level for level in levels)
+    bare = name in ("stack", "profile") and all(short[level] == level for level in levels)
     return inside if bare else f"{name.replace('_', ' ')} {inside}"

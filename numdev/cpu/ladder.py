@@ -18,9 +18,10 @@ from typing import Any
 from numdev.cpu import emulated, knobbed, realised
 from numdev.cpu.capture import Capture, profile_of
 from numdev.cpu.emulated import EMULATE, Emulated
+from numdev.cpu.features import INCIDENTAL
 from numdev.cpu.host import Host
 from numdev.cpu.knobbed import Knobbed
-from numdev.cpu.profile import HOST
+from numdev.cpu.profile import HOST, Profile
 from numdev.cpu.table import BEST, CPUID, REWRITE, Shown, build, find, shown
 from numdev.errors import ProfileRefused
 
@@ -55,8 +56,17 @@ def enforced(name: str, host: Host, enforce: str = CPUID, folder: Path = Path())
         try:
             return enforced(name, host, lower, folder)
         except ProfileRefused as error:
-            refusals.append(error.why)
+            refusals.append(_neither(find(name, folder), host) or error.why)
     raise ProfileRefused(first.what, "; ".join(dict.fromkeys(refusals)), first.remedy) from None
+
+
+def _neither(profile: Profile, host: Host) -> str:
+    """Why neither this processor nor QEMU has a profile's features, where they are the same ones; else ""."""
+    missing = set(profile.features) - host.features - INCIDENTAL
+    emulator, _ = emulated.find()
+    if not missing or emulator is None or not missing <= set(emulated.lacking(profile, emulator)):
+        return ""
+    return f"{emulator.version.partition(' (')[0]} lacks them too"
 
 
 def pair(name: str, host: Host, enforce: str, folder: Path = Path()) -> tuple[Shown, Emulated]:
