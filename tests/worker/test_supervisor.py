@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import numdev.worker
-from numdev.worker import supervisor
+from numdev.worker import supervisor, tensors
+from numdev.worker.backends import command_
 
 WORKER = Path(numdev.worker.__file__).parent
 MODEL = """
@@ -108,6 +109,7 @@ class Jobs:
         self.pids = folder / "pids"
         self.workloads: dict[str, dict] = {}
         self.cells: list[dict] = []
+        self.prefix: list[str] = []
 
     def workload(self, name: str, **what) -> Path:
         """Adds a workload; its folder."""
@@ -143,6 +145,7 @@ class Jobs:
 
     def start(self, backend: str = "onnxruntime", memory: int = 0) -> subprocess.Popen:
         data = {"protocol": 1, "backend": backend, "memory": memory, "cells": self.cells, "workloads": self.workloads}
+        data["prefix"] = self.prefix
         (self.job / "job.json").write_text(json.dumps(data))
         site = next(path for path in sys.path if (Path(path) / "numpy").is_dir())
         environment = {
@@ -461,3 +464,55 @@ def test_memory_of_descendants_counts():
         process.wait()
         process.stdout.close()
     assert supervisor.resident(process.pid) == 0
+
+
+def test_everything_that_computes_runs_by_the_prefix(jobs, tmp_path):
+    """An emulator does not follow a program into those it starts: each has to be started by it."""
+    recorder, seen = tmp_path / "emulator", tmp_path / "seen"
+    recorder.write_text(f'#!/bin/sh\necho "$@" >> {seen}\nshift 2\nexec "$@"\n')
+    recorder.chmod(0o755)
+    jobs.prefix = [str(recorder), "-cpu", "some"]
+    add_model(jobs)
+    script = jobs.workload("script", command=["./run.sh", "1"])
+    (script / "run.sh").write_text("#!/usr/bin/env -S sh -e\nexec python3 -c 'import sys; sys.exit(3)'\n")
+    (script / "run.sh").chmod(0o755)
+    cells = [
+        jobs.module("double"),
+        jobs.cell("net", "onnx", "net"),
+        jobs.command("ok"),
+        jobs.cell("script", "command", "s"),
+    ]
+    results = jobs.run()
+    assert [results[cell]["status"] for cell in cells] == ["ok", "ok", "ok", "failed"]
+    assert results["s"]["reason"] == "Refused: ./run.sh ended with exit code 3"
+    lines = seen.read_text().splitlines()
+    assert all(line.startswith("-cpu some /") for line in lines), "an emulator searches no PATH"
+    started = sorted(line.split(" ", 2)[2] for line in lines)
+    assert sum("numdev_worker.zygote" in line for line in started) == 1
+    assert sum("numdev_worker.cell" in line for line in started) == 3
+    assert sum("program.py ok" in line for line in started) == 1
+    assert sum(line.endswith("/script/./run.sh 1") and line.split()[0].endswith("/sh") for line in started) == 1
+    assert len(started) == 6
+    for cell in cells[:3]:
+        leaves = {(row[0], row[1]) for row in results[cell]["realised"]["identity"]}
+        assert {(0, 0), (1, 0), (7, 0)} <= leaves, "the processor that computed is read back"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("missing", None, FileNotFoundError),
+        ("empty", "#!\n", tensors.Refused),
+        ("only-env", "#!/usr/bin/env\n", tensors.Refused),
+        ("itself", "#!./itself\n", tensors.Refused),
+    ],
+)
+def test_a_script_that_leads_to_no_program_is_not_run_unemulated(tmp_path, name, content, expected):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(expected):
+        command_.emulated(["/emulator"], [f"./{name}"], str(tmp_path))
+
+
+def test_without_an_emulator_commands_stay_as_they_are(tmp_path):
+    assert command_.emulated([], ["no-such-program", "x"], str(tmp_path)) == ["no-such-program", "x"]
