@@ -92,8 +92,11 @@ def _workload(
         for cell in part.cells
         if not cell.comparable
     )
-    said = [Sentence(about=one.factor, text=effect_sentence(one, refused)) for one in effects]
-    said += [Sentence(about=SILICON, text=text) for text in silicon_sentences(part, observations)]
+    said = []
+    for one in effects:
+        said.append(Sentence(about=one.factor, text=effect_sentence(one, refused)))
+        if one.factor == SILICON:
+            said += [Sentence(about=SILICON, text=text) for text in silicon_sentences(part, observations)]
     said.append(Sentence(about="run-to-run", text=repeats_sentence(repeated)))
     if sum(len(levels) > 1 for levels in part.levels.values()) > 1:
         said.append(Sentence(about="together", text=together_sentence(together)))

@@ -92,7 +92,7 @@ def profile_facts(name: str, resolved: Resolved) -> dict[str, str]:
     """What the analysis may explain a class by; of a profile that cannot be shown here, nothing is explained."""
     if name == cpu.HOST:
         return {"simd": resolved.host.simd, "vendor": resolved.host.vendor}
-    shown = resolved.profiles.get(name)
+    shown = resolved.profiles.get(name) or resolved.emulated.get(name)
     return {"simd": shown.profile.simd, "vendor": shown.profile.vendor} if shown and shown.profile else {}
 
 

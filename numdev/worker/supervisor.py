@@ -67,7 +67,8 @@ class Supervisor:
             if zygote is None or not zygote.usable:
                 for other in self.zygotes.values():
                     other.close()
-                self.zygotes = {key: Zygote(self.job, environment)}
+                # An emulated import takes long too: who waits longer for a cell waits as long for that.
+                self.zygotes = {key: Zygote(self.job, environment, max(_IMPORT_TIMEOUT, cell["timeout"]))}
                 zygote = self.zygotes[key]
             return self.judge(cell_id, cell, *zygote.run(cell_id, cell["timeout"], self.job.memory))
         return self.judge(cell_id, cell, *self.fresh(cell_id, cell, environment))
@@ -157,7 +158,7 @@ class Watch:
 class Zygote:
     """The supervisor's side of zygote.py."""
 
-    def __init__(self, job: Job, environment: Dict[str, str]) -> None:
+    def __init__(self, job: Job, environment: Dict[str, str], timeout: float = _IMPORT_TIMEOUT) -> None:
         self.process = subprocess.Popen(
             [*interpreter("zygote", job.prefix), job.folder, job.out],
             env=environment,
@@ -167,9 +168,9 @@ class Zygote:
         )
         self.buffer = b""
         self.failure: Outcome = ("", "")
-        first = self.line(_IMPORT_TIMEOUT)
+        first = self.line(timeout)
         if first is None:
-            self.failure = ("timeout", f"importing {job.backend} took longer than {_IMPORT_TIMEOUT:g} s")
+            self.failure = ("timeout", f"importing {job.backend} took longer than {timeout:g} s")
         elif first != "ready":
             self.failure = self.death(f"while importing {job.backend}", first)
         if self.failure[0]:

@@ -274,3 +274,14 @@ def test_jobs_are_readable_for_others(tmp_path):
 
     files.write_bytes(tmp_path / "a" / "b", b"")
     assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o644
+
+
+def test_an_emulator_that_needs_libraries_is_refused_in_a_container():
+    from numdev.engines.docker import EMULATOR, DockerEngine
+
+    engine = object.__new__(DockerEngine)
+    assert engine.emulator("/usr/bin/qemu-x86_64-static", True) == EMULATOR
+    with pytest.raises(EngineUnavailable, match="cannot run in a container") as caught:
+        engine.emulator("/usr/bin/qemu-x86_64", False)
+    assert "qemu-user-static" in caught.value.remedy
+    assert "--engine local" in caught.value.remedy
