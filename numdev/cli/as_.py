@@ -14,7 +14,7 @@ from numdev.errors import NumdevError, ProfileRefused
 from numdev.files import cache_dir
 from numdev.spec.stack import load_stack
 from numdev.stacks import finder, site_for
-from numdev.worker import launcher
+from numdev.worker import launcher, start
 
 
 class CannotRun(NumdevError):
@@ -60,11 +60,11 @@ def as_command(
             os.execvpe(argv[0], argv, environment)
         launcher.end_as(launcher.run(shown.table, argv, environment, find=finder(cache_dir(), _say)))
     except FileNotFoundError as error:
-        raise _cannot_run(argv[0], error.strerror, launcher.NOT_FOUND) from None
+        raise _cannot_run(argv[0], error.strerror, start.NOT_FOUND) from None
     except OSError as error:
-        raise _cannot_run(argv[0], error.strerror, launcher.CANNOT_RUN) from None
-    except launcher.Failure as failure:
-        if failure.code == launcher.REFUSED:
+        raise _cannot_run(argv[0], error.strerror, start.CANNOT_RUN) from None
+    except start.Failure as failure:
+        if failure.code == start.REFUSED:
             raise ProfileRefused(f"{argv[0]} cannot be run as {profile}.", str(failure)) from None
         raise _cannot_run(argv[0], str(failure), failure.code) from None
 

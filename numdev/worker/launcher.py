@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -29,15 +28,13 @@ from . import cpuid as cpuids
 from . import filter as filters
 from . import inject, tracing
 from .patches import Find, Patcher, Sites, SitesError, read_sites
+from .start import REFUSED, Failure, Start
 from .tracees import Tracees
 
 _WALL = 0x40000000  # threads and clones of all kinds
 _CODE_32 = 0x23  # the code segment of 32-bit programs
 _STOPS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)
-
-# Exit codes, as those of env(1) and timeout(1): of the launcher itself, the program's own are passed on.
-REFUSED, CANNOT_RUN, NOT_FOUND = 125, 126, 127
 
 
 class Fault(NamedTuple):
@@ -50,14 +47,6 @@ class Fault(NamedTuple):
 
 CPUID_FAULT = Fault(signal.SIGSEGV, tracing.SI_KERNEL, cpuids.INSTRUCTION)
 REWRITTEN_FAULT = Fault(signal.SIGSEGV, tracing.SI_KERNEL, cpuids.TRAP)
-
-
-class Failure(Exception):
-    """The launcher cannot do its work; `code` is the exit code to end with."""
-
-    def __init__(self, message: str, code: int = REFUSED) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Launcher:
@@ -95,14 +84,16 @@ class Launcher:
         Raises:
             Failure: it could not be started, or this host cannot make CPUID fault.
         """
-        root = self._start(argv, dict(os.environ) if environment is None else environment)
+        rules = filters.Filter(mappings=self.patcher is not None)
+        start = Start(argv, dict(os.environ) if environment is None else environment, rules)
+        root = start.pid
         previous = {number: signal.getsignal(number) for number in (*_PASSED_ON, signal.SIGINT)}
         for number in _PASSED_ON:
             signal.signal(number, lambda number, _frame: inject.send(root, number))
         # The terminal sends an interrupt to the program as well; what it does about it is its own affair.
         signal.signal(signal.SIGINT, lambda *_: None)
         try:
-            return self._trace(root)
+            return self._trace(start)
         except inject.CannotInject as error:
             raise Failure(str(error)) from None
         finally:
@@ -110,43 +101,7 @@ class Launcher:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def _start(self, argv: Sequence[str], environment: Dict[str, str]) -> int:
-        """Starts the program under trace, stopped at the door of its first instruction by the exec event."""
-        _check_program(argv[0], environment)
-        rules = filters.Filter(mappings=self.patcher is not None)
-        gate_read, gate_write = os.pipe()
-        failed_read, failed_write = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(gate_write)
-            os.close(failed_read)
-            code, forbidden = errno.EINTR, b""
-            try:
-                if os.read(gate_read, 1):
-                    forbidden = b"filter "
-                    rules.install()
-                    forbidden = b""
-                    os.execvpe(argv[0], list(argv), environment)
-            except OSError as error:
-                code = error.errno or errno.EINTR
-            finally:
-                os.write(failed_write, forbidden + str(code).encode())
-                os._exit(NOT_FOUND)
-        os.close(gate_read)
-        os.close(failed_write)
-        try:
-            tracing.seize(child)
-        except (OSError, tracing.Gone) as error:
-            os.close(gate_write)
-            os.waitpid(child, 0)
-            os.close(failed_read)
-            raise Failure(_why_not_traced(error)) from None
-        os.write(gate_write, b"g")
-        os.close(gate_write)
-        self._failed = failed_read
-        return child
-
-    def _trace(self, root: int) -> int:
+    def _trace(self, start: Start) -> int:
         started = False
         while True:
             pid, status = os.waitpid(-1, _WALL)
@@ -154,9 +109,9 @@ class Launcher:
                 self._seen.discard(pid)
                 self._calling.pop(pid, None)
                 self.tracees.ended(pid)
-                if pid == root:
+                if pid == start.pid:
                     if not started:
-                        self._explain_failed_start(status)
+                        raise start.failure(status)
                     return status
                 continue
             try:
@@ -168,6 +123,8 @@ class Launcher:
                 if number == self.fault.signal and not event:
                     tracing.resume(pid, 0 if self._answer(pid) else number)
                 elif event == tracing.EVENT_EXEC:
+                    if not started:
+                        start.begun()
                     started = True
                     self._program(pid)
                     tracing.resume(pid)
@@ -194,17 +151,6 @@ class Launcher:
                 return
             if os.WIFEXITED(status) or os.WIFSIGNALED(status):
                 self._seen.discard(pid)
-
-    def _explain_failed_start(self, status: int) -> None:
-        text = os.read(self._failed, 32)
-        os.close(self._failed)
-        if not text:
-            raise Failure(f"the program ended before it began (wait status {status})")
-        forbidden, _, code = text.rpartition(b" ")
-        why = os.strerror(int(code))
-        if forbidden:
-            raise Failure(f"this process may not filter the system calls of its children: {why}")
-        raise Failure(why, NOT_FOUND if int(code) == errno.ENOENT else CANNOT_RUN)
 
     def _answer(self, pid: int) -> bool:
         """Answers a CPUID instruction at which `pid` has faulted; False for any other fault."""
@@ -317,43 +263,11 @@ def end_as(status: int) -> NoReturn:
     os._exit(os.WEXITSTATUS(status))
 
 
-def _check_program(name: str, environment: Dict[str, str]) -> None:
-    """Refuses a program for other processors before it is tried: the system may have an emulator for it."""
-    path = shutil.which(name, path=environment.get("PATH", os.defpath))
-    try:
-        with open(path or name, "rb") as file:
-            head = file.read(20)
-    except OSError:
-        return
-    if head[:4] == b"\x7fELF" and len(head) == 20 and (head[4] != 2 or head[18:20] != b"\x3e\0"):
-        machine = {b"\xb7\0": "aarch64", b"\x03\0": "32-bit x86", b"\x3e\0": "32-bit x86-64"}.get(
-            head[18:20], "another processor"
-        )
-        raise Failure(f"it is a program for {machine}; profiles are shown to x86-64 programs only")
-
-
 def _name(pid: int) -> str:
     try:
         return os.readlink(f"/proc/{pid}/exe")
     except OSError:
         return "this"
-
-
-def _why_not_traced(error: Exception) -> str:
-    """Why a child may not be traced, as far as the system says it."""
-    tracer, scope = "0", ""
-    try:
-        with open("/proc/self/status") as file:
-            tracer = dict(line.split(":", 1) for line in file.read().splitlines() if ":" in line)["TracerPid"].strip()
-        with open("/proc/sys/kernel/yama/ptrace_scope") as file:
-            scope = file.read().strip()
-    except (OSError, KeyError):
-        pass
-    if tracer != "0":
-        return f"it would be traced twice: process {tracer} (a debugger, strace or another launcher) traces it already"
-    if scope == "3":
-        return "tracing is forbidden on this system (/proc/sys/kernel/yama/ptrace_scope is 3)"
-    return f"this process may not trace its children (ptrace: {error})"
 
 
 def main(arguments: Sequence[str], find: Optional[Find] = None) -> None:

@@ -8,6 +8,7 @@ import tempfile
 
 from . import cpuid as cpuids
 from . import launcher
+from .start import Failure
 
 # A leaf that no processor has: only the table can have put this there.
 _LEAF, _MARKER = 0x4E554D45, (0x4E554D44, 0x45563031, 0x53454C46, 0x54455354)
@@ -39,7 +40,7 @@ def check(rewritten: bool = False) -> str:
             # The system's own files are not what is tested: none of them has any, as far as this goes.
             at = (cpuids.CODE.index(cpuids.INSTRUCTION),)
             status = launcher.run(table, argv, find=lambda _, name: at if name == path else ())
-    except (launcher.Failure, OSError) as error:
+    except (Failure, OSError) as error:
         return str(error)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
         return ""

@@ -14,7 +14,8 @@ from numdev import cpu
 from numdev.errors import ProfileRefused
 from numdev.worker import inject, launcher
 from numdev.worker.cpuid import MAGIC, Cpuid, Table, TableError, parse
-from numdev.worker.launcher import Failure, Fault, Launcher
+from numdev.worker.launcher import Fault, Launcher
+from numdev.worker.start import Failure
 
 pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="CPUID is an instruction of x86-64")
 

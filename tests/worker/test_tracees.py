@@ -21,7 +21,7 @@ import pytest
 
 from numdev.worker import launcher, tracing
 from numdev.worker.cpuid import Table
-from numdev.worker.launcher import Failure
+from numdev.worker.start import Failure
 
 pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="CPUID is an instruction of x86-64")
 
