@@ -39,13 +39,14 @@ def answer(
     labels: Mapping[str, Sequence[str]],
     profile_facts: Mapping[str, Mapping[str, str]] | None = None,
     refused: Mapping[str, str] | None = None,
+    lowered: Mapping[str, str] | None = None,
 ) -> Answer:
     """The answer over all workloads, sorted by name.
 
     `load` returns the array of a tensor's address. `baseline` has one level of each factor, from whose class
     sizes are measured; `order` has each factor's levels in the matrix's order; `labels` each workload's class
     names. `profile_facts` describes profiles ({"haswell": {"simd": "AVX2"}}); `refused` are profiles that
-    this host cannot show, with the reason.
+    this host cannot show, with the reason, and `lowered` those that it shows without features that it lacks.
     What `load` raises is not caught.
     """
     facts, refused = profile_facts or {}, dict(refused or {})
@@ -63,7 +64,7 @@ def answer(
         missing=dict(missing),
         deviates=any(one.deviates for one in workloads),
         complete=not refused and not set(missing) - {UNSUPPORTED},
-        short=in_short(workloads, missing, refused),
+        short=in_short(workloads, missing, refused, lowered or {}),
     )
 
 

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def in_short(
-    workloads: Sequence[WorkloadAnswer], missing: Mapping[str, int], refused: Mapping[str, str]
+    workloads: Sequence[WorkloadAnswer],
+    missing: Mapping[str, int],
+    refused: Mapping[str, str],
+    lowered: Mapping[str, str],
 ) -> tuple[str, ...]:
     """A few sentences: what each factor does to how many workloads, what is wrong, and what is missing."""
     if not workloads:
@@ -44,6 +47,9 @@ def in_short(
         for reason in dict.fromkeys(refused.values()):
             names = listed(name for name, why in refused.items() if why == reason)
             said.append(f"This host cannot show {names} ({reason}): what they would change is not known.")
+    for without in dict.fromkeys(lowered.values()):
+        names = listed(name for name, features in lowered.items() if features == without)
+        said.append(f"Shown without what this host lacks: {names} (no {without}).")
     return tuple(said)
 
 

@@ -18,7 +18,7 @@ from numdev.cli.answering import finish
 from numdev.cli.progress import Live
 from numdev.engines import Engine, choose_engine, open_engine
 from numdev.errors import InvalidInput, NoBase, Problem
-from numdev.run import execute, plan, resolve, runfile
+from numdev.run import execute, identities, plan, resolve, runfile
 from numdev.spec.cell import Cell
 from numdev.spec.matrix import load_matrix, schema
 from numdev.spec.select import selector
@@ -167,8 +167,12 @@ def _prepare(
 
 
 def _refused(resolved: resolve.Resolved) -> list[str]:
-    """The profiles that this host cannot show, a line for each reason."""
-    return [
-        f"Cannot be shown here: {', '.join(name for name, why in resolved.refused.items() if why == reason)} ({reason})."
-        for reason in dict.fromkeys(resolved.refused.values())
-    ]
+    """The profiles that this host cannot show, or not whole, a line for each reason."""
+    lines = []
+    for what, why in (
+        ("Cannot be shown here", identities.fewest(resolved.refused)),
+        ("Shown without what this host lacks", identities.lowered(resolved.profiles)),
+    ):
+        for reason in dict.fromkeys(why.values()):
+            lines.append(f"{what}: {', '.join(name for name in why if why[name] == reason)} ({reason}).")
+    return lines

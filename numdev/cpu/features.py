@@ -189,6 +189,14 @@ def contradictions(features: Iterable[str]) -> list[str]:
     ]
 
 
+def closed(features: Iterable[str]) -> frozenset[str]:
+    """The features that can be where no others are: without those that need one that is missing."""
+    have = frozenset(features)
+    while lame := {name for name in have if not have.issuperset(_NEEDS.get(name, ()))}:
+        have -= lame
+    return have
+
+
 def simd_level(features: Iterable[str]) -> str:
     """The highest SIMD level that a set of features reaches."""
     have = set(features)

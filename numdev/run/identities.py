@@ -1,0 +1,64 @@
+"""The CPUs that a matrix asks for: what is wrong with them, said of the level that it is wrong with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from numdev import cpu
+from numdev.cpu.variant import split
+from numdev.errors import InvalidInput, Problem
+from numdev.spec import identity
+from numdev.spec.matrix import Matrix
+
+
+def problems(matrix: Matrix) -> Iterator[Problem]:
+    """Levels of `features`, `model` and `caches` that name no profile; one with a change after it names none either."""
+    known = cpu.names()[1:]
+    levels = {(key, str(cell.factors[key])) for cell in matrix.cells for key in identity.FACTORS}
+    for key, level in sorted(levels):
+        for name in identity.names(key, level):
+            base, changes = split(name, known)
+            if changes and key != "features" and not name.endswith((".json", ".txt")):
+                yield Problem(
+                    f"{matrix.path}: factors.{key}", f"{name!r} is a variant", f"write {base!r}: only its {key} counts"
+                )
+
+
+def blamed(matrix: Matrix, factors: Mapping[str, Any], error: InvalidInput) -> list[Problem]:
+    """The problems of a profile that cannot be made, where they belong: to one level, or to all of them together."""
+    profile = factors["profile"]
+    own = _wrong(matrix, {"profile": profile})
+    if own:
+        return [Problem(f"{matrix.path}: factors.profile: {item.where}", item.what, item.remedy) for item in own]
+    single = [
+        Problem(f"{matrix.path}: factors.{key}: {factors[key]} on {profile}", item.what, item.remedy)
+        for key in identity.FACTORS
+        for item in _wrong(matrix, {"profile": profile, key: factors[key]})
+    ]
+    return single or [
+        Problem(f"{matrix.path}: factors: {item.where}", item.what, item.remedy) for item in error.problems
+    ]
+
+
+def _wrong(matrix: Matrix, factors: Mapping[str, Any]) -> list[Problem]:
+    try:
+        cpu.find(identity.compose(factors), matrix.path.parent)
+    except InvalidInput as error:
+        return error.problems
+    return []
+
+
+def fewest(refused: Mapping[str, str]) -> dict[str, str]:
+    """Refused profiles without the variants of those that are refused for the same reason."""
+    return {
+        name: reason
+        for name, reason in refused.items()
+        if not split(name, [other for other in refused if other != name and refused[other] == reason])[0]
+    }
+
+
+def lowered(shown: Mapping[str, cpu.Shown]) -> dict[str, str]:
+    """Profiles that are shown without features that libraries choose by, and which."""
+    without = {name: ", ".join(each.essential) for name, each in shown.items() if each.essential}
+    return fewest(without)
