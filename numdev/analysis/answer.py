@@ -91,7 +91,7 @@ def _workload(
         for cell in part.cells
         if not cell.comparable
     )
-    said = [Sentence(about=one.factor, text=effect_sentence(one, refused)) for one in effects]
+    said = [Sentence(about=one.factor, text=effect_sentence(one, refused, part.levels)) for one in effects]
     said.append(Sentence(about="run-to-run", text=repeats_sentence(repeated)))
     if sum(len(levels) > 1 for levels in part.levels.values()) > 1:
         said.append(Sentence(about="together", text=together_sentence(together)))
@@ -110,7 +110,7 @@ def _workload(
         classes=classes,
         without_class=odd,
         short=sum(cell.lost for cell in part.cells if cell.kind != "gap"),
-        table=table(part),
+        table=table(part, effects),
         effects=effects,
         sufficient=together,
         repeats=repeated,

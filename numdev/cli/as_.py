@@ -32,6 +32,9 @@ def as_command(
             "libraries can be rewritten, your own cannot.",
         ),
     ] = None,
+    intersect: Annotated[
+        bool, typer.Option("--intersect", help="Show a profile without the features that this processor lacks.")
+    ] = False,
     images: options.Images = None,
 ) -> None:
     """Run a program and all it starts under another CPU's identity; its exit code is passed on.
@@ -43,7 +46,10 @@ def as_command(
         argv = argv[1:]
     if not argv:
         raise typer.BadParameter("name the program to run: numdev as haswell -- python script.py")
-    shown = cpu.shown(profile, cpu.host(), cpu.BEST if stack else cpu.CPUID)
+    missing = cpu.INTERSECT if intersect else cpu.REFUSE
+    shown = cpu.shown(profile, cpu.host(), cpu.BEST if stack else cpu.CPUID, missing=missing)
+    if shown.essential:
+        _say(f"{profile} is shown without what this processor lacks: {', '.join(shown.dropped)}")
     for name, library in cpu.knobs.set_in(os.environ):
         _say(f"{name}={os.environ[name]} is set: {library} obeys it, whatever the processor")
     environment = {**os.environ, **shown.variables}

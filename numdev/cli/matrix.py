@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from numdev import cpu, files
 from numdev.cli import options
@@ -68,7 +68,8 @@ def show_plan(
     made = resolve.known_environments(resolved, sorted(resolved.stacks), cache)
     opened = Store.open(store) if (store / "numdev-store.json").exists() else None
     result = plan.make_plan(resolved, made, opened, select=wanted)
-    table = Table("stack", "profile", "to run", "stored", "refused", box=None, pad_edge=False)
+    profile = Column("profile", overflow="fold")
+    table = Table("stack", profile, "to run", "stored", "refused", box=None, pad_edge=False)
     rows: dict[tuple[str, str], Counter[str]] = {}
     for item in result.items:
         row = rows.setdefault((item.cell.stack, item.cell.profile), Counter())
