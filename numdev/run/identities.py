@@ -13,32 +13,40 @@ from numdev.spec.matrix import Matrix
 
 
 def problems(matrix: Matrix) -> Iterator[Problem]:
-    """Levels of `features`, `model` and `caches` that name no profile; one with a change after it names none either."""
-    known = cpu.names()[1:]
-    levels = {(key, str(cell.factors[key])) for cell in matrix.cells for key in identity.FACTORS}
-    for key, level in sorted(levels):
-        for name in identity.names(key, level):
-            base, changes = split(name, known)
-            if changes and key != "features" and not name.endswith((".json", ".txt")):
-                yield Problem(
-                    f"{matrix.path}: factors.{key}", f"{name!r} is a variant", f"write {base!r}: only its {key} counts"
-                )
+    """Levels of `model` and `caches` that are variants: of those, only a part would count."""
+    for key, level in sorted({(key, str(cell.factors[key])) for cell in matrix.cells for key in identity.FACTORS}):
+        if base := _base(key, level):
+            what = f"{level!r} is a variant"
+            yield Problem(f"{matrix.path}: factors.{key}", what, f"write {base}: only its {key} would count")
+
+
+def _base(key: str, level: str) -> str:
+    """The profile of which a level of `model` or `caches` names a variant; "" where it names none."""
+    if key == "features":
+        return ""
+    for name in identity.names(key, level):
+        base, changes = split(name, cpu.names()[1:])
+        if base and changes and not name.endswith((".json", ".txt")):
+            return base
+    return ""
 
 
 def blamed(matrix: Matrix, factors: Mapping[str, Any], error: InvalidInput) -> list[Problem]:
     """The problems of a profile that cannot be made, where they belong: to one level, or to all of them together."""
     profile = factors["profile"]
-    own = _wrong(matrix, {"profile": profile})
-    if own:
+    if own := _wrong(matrix, {"profile": profile}):
         return [Problem(f"{matrix.path}: factors.profile: {item.where}", item.what, item.remedy) for item in own]
+    levels = {key: str(factors[key]) for key in identity.FACTORS}
+    variants = {key for key, level in levels.items() if _base(key, level)}
     single = [
-        Problem(f"{matrix.path}: factors.{key}: {factors[key]} on {profile}", item.what, item.remedy)
-        for key in identity.FACTORS
-        for item in _wrong(matrix, {"profile": profile, key: factors[key]})
+        Problem(f"{matrix.path}: factors.{key}: {level} on {profile}", item.what, item.remedy)
+        for key, level in levels.items()
+        if key not in variants
+        for item in _wrong(matrix, {"profile": profile, key: level})
     ]
-    return single or [
-        Problem(f"{matrix.path}: factors: {item.where}", item.what, item.remedy) for item in error.problems
-    ]
+    if single or variants:
+        return single
+    return [Problem(f"{matrix.path}: factors: {item.where}", item.what, item.remedy) for item in error.problems]
 
 
 def _wrong(matrix: Matrix, factors: Mapping[str, Any]) -> list[Problem]:

@@ -141,6 +141,56 @@ def test_incidental_features_are_dropped_and_said():
     assert result.facts()["dropped"] == ["sha_ni"]
 
 
+def without(host: Host, *features: str) -> Host:
+    leaves = dict(host.leaves)
+    for feature in features:
+        leaf, subleaf, register, bit = FEATURES[feature]
+        row = list(leaves[leaf, subleaf])
+        row[register] &= ~(1 << bit)
+        leaves[leaf, subleaf] = tuple(row)
+    return dataclasses.replace(host, leaves=leaves)
+
+
+class TestIntersect:
+    """A profile without what the host lacks: only where that is asked for, and never silently."""
+
+    def test_what_needs_a_missing_feature_goes_with_it(self):
+        host = without(rich_host(), "avx512f", "sha_ni")
+        result = shown("icelake-sp", host, missing=cpu.INTERSECT)
+        gone = {name for name in cpu.load("icelake-sp").features if name.startswith("avx512")}
+        assert set(result.essential) == gone
+        assert set(result.dropped) == {*gone, "sha_ni"}
+        assert present(seen(result.table, host)) == set(cpu.load("icelake-sp").features) - gone - {"sha_ni"}
+        assert result.profile.simd == "AVX2"
+        assert result.facts()["intersected"] == sorted(gone)
+        assert result.facts()["dropped"] == sorted({*gone, "sha_ni"})
+
+    def test_nothing_is_expected_of_what_is_left(self):
+        host = without(rich_host(), "avx512f")
+        assert shown("skylake-sp", host, missing=cpu.INTERSECT).profile.expect.torch == []
+        assert shown("haswell", host, missing=cpu.INTERSECT).profile.expect.torch == ["AVX2"]
+
+    def test_whoever_lacks_nothing_sees_the_same(self):
+        host = rich_host()
+        for name in NAMES:
+            one, other = shown(name, host), shown(name, host, missing=cpu.INTERSECT)
+            assert (one.digest, one.dropped, other.essential) == (other.digest, other.dropped, ())
+            assert "intersected" not in other.facts()
+
+    def test_the_digest_is_that_of_what_is_shown(self):
+        host = without(rich_host(), "avx512_vnni")
+        one = shown("icelake-sp", host, missing=cpu.INTERSECT)
+        assert one.digest == shown("icelake-sp-avx512_vnni", host).digest
+        assert one.digest != shown("icelake-sp", rich_host()).digest
+
+    def test_a_refusal_lists_what_would_go(self):
+        with pytest.raises(ProfileRefused) as caught:
+            shown("skylake-sp", without(rich_host(), "avx512f"))
+        for feature in ("avx512f", "avx512bw", "avx512vl"):
+            assert feature in caught.value.why
+        assert "--intersect" in caught.value.remedy
+
+
 def test_without_the_mechanism_all_but_host_are_refused():
     host = dataclasses.replace(rich_host(), refusal="it does not fault")
     with pytest.raises(ProfileRefused) as caught:
