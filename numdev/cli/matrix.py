@@ -160,7 +160,7 @@ def _prepare(
         f"{loaded.name}: {len(cells)} cells on the {chosen.name} engine, stacks {', '.join(sorted(made))}; "
         f"this processor: {resolved.host.brand} ({resolved.host.simd})."
     )
-    if rewritten := [name for name, shown in resolved.profiles.items() if shown.rung == cpu.REWRITE]:
+    if rewritten := identities.fewest({name: "" for name, one in resolved.profiles.items() if one.rung == cpu.REWRITE}):
         _say(f"Shown by rewritten libraries, for CPUID cannot fault here: {', '.join(rewritten)}.")
     for line in _refused(resolved):
         _say(line)
