@@ -57,7 +57,7 @@ def apply(base: Profile, changes: str, bases: Iterable[str], load: Callable[[str
                 position = feature.end()
                 profile = _feature(profile, feature[2], feature[1] == "+")
             elif part := _PART.match(changes, position):
-                value = _value(part[1], changes[part.end() :], bases)
+                value = value_of(part[1], changes[part.end() :], bases)
                 position = part.end() + len(value)
                 profile = _identity(profile, part[1], value, load)
             else:
@@ -86,7 +86,7 @@ def _chosen_by(profile: Profile) -> tuple[object, ...]:
     return profile.vendor, profile.signature, set(profile.features), profile.caches
 
 
-def _value(key: str, rest: str, bases: Iterable[str]) -> str:
+def value_of(key: str, rest: str, bases: Iterable[str]) -> str:
     """What stands after `@key=`: names of profiles have hyphens in them, and so have changes."""
     if key in ("model", "features", "caches"):
         if base := split(rest, bases)[0]:

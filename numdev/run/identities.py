@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from numdev import cpu
-from numdev.cpu.variant import split
+from numdev.cpu.variant import split, value_of
 from numdev.errors import InvalidInput, Problem
 from numdev.spec import identity
 from numdev.spec.matrix import Matrix
@@ -24,9 +24,10 @@ def _base(key: str, level: str) -> str:
     """The profile of which a level of `model` or `caches` names a variant; "" where it names none."""
     if key == "features":
         return ""
+    known = cpu.names()[1:]
     for name in identity.names(key, level):
-        base, changes = split(name, cpu.names()[1:])
-        if base and changes and not name.endswith((".json", ".txt")):
+        base = value_of(key, name, known)
+        if base != name and (base in known or base.endswith((".json", ".txt"))):
             return base
     return ""
 

@@ -178,6 +178,18 @@ def test_what_is_wrong_is_said_of_the_level_it_is_wrong_with(bench):
     }
 
 
+def test_a_variant_changes_nothing_by_a_way_round(bench):
+    """`@model=x.json-fma` would change features, too, and under another factor's name."""
+    cpu.capture().write(bench.folder / "x.json")
+    text = "factors: {stack: [ort-1], profile: [haswell], model: [x.json], caches: [x.json]}\n" + WORKLOADS
+    assert bench.resolve(text).profiles["haswell@model=x.json@caches=x.json"].profile.simd == "AVX2"
+    with pytest.raises(InvalidInput) as caught:
+        bench.resolve(text.replace("[x.json]", "[x.json-fma]"))
+    assert [(problem.where.split(".")[-1], problem.what) for problem in caught.value.problems] == [
+        ("caches", "'x.json-fma' is a variant"), ("model", "'x.json-fma' is a variant"),
+    ]  # fmt: skip
+
+
 def test_a_cache_that_the_profile_lacks_is_a_mistake(bench, tmp_path):
     (bench.folder / "cpu.txt").write_text(
         "CPUID 00000000: 0000000D-756E6547-6C65746E-49656E69\nCPUID 00000001: 000306F2-00400800-7DFEFBFF-BFEBFBFF\n"
