@@ -161,7 +161,7 @@ def _prepare(
         f"this processor: {resolved.host.brand} ({resolved.host.simd})."
     )
     if rewritten := identities.fewest({name: "" for name, one in resolved.profiles.items() if one.rung == cpu.REWRITE}):
-        _say(f"Shown by rewritten libraries, for CPUID cannot fault here: {', '.join(rewritten)}.")
+        _say(f"Shown by rewriting CPUID in memory, for it cannot fault here: {', '.join(rewritten)}.")
     for line in _refused(resolved):
         _say(line)
     return resolved, chosen, made, Store.open(store, create=True)

@@ -41,7 +41,7 @@ def list_profiles() -> None:
         table.add_row(name, profile.vendor, profile.simd, first, here)
     console.print(table)
     if host.refusal and not host.rewriting:
-        console.print(f"\nrewritten: in a matrix with `enforce: best`, for {host.refusal}.", markup=False)
+        console.print(f"\nrewritten: in memory, in a matrix with `enforce: best`, for {host.refusal}.", markup=False)
     for reason in dict.fromkeys(missing.values()):
         names = ", ".join(name for name, why in missing.items() if why == reason)
         console.print(f"\nNot here: {names}.\nWhy: {reason}", markup=False)
@@ -163,7 +163,7 @@ def show(
         try:
             shown = cpu.shown(profile, host, cpu.BEST)
             dropped = f", without {', '.join(shown.dropped)}" if shown.dropped else ""
-            how = {cpu.CPUID: "by CPUID faulting", cpu.REWRITE: "by rewritten libraries only"}[shown.rung]
+            how = {cpu.CPUID: "by CPUID faulting", cpu.REWRITE: "by rewriting CPUID in memory"}[shown.rung]
             console.print(f"here      can be shown {how}{dropped}", markup=False)
         except ProfileRefused as error:
             console.print(f"here      cannot be shown: {error.why}", markup=False)

@@ -34,9 +34,6 @@ REFUSE, INTERSECT = "refuse", "intersect"
 CPUID, REWRITE, BEST = "cpuid", "rewrite", "best"
 RUNGS = (CPUID, REWRITE)
 
-# What glibc calls the features by which its mathematics and its string functions are chosen.
-_GLIBC = {"avx": "AVX", "avx2": "AVX2", "fma": "FMA", "fma4": "FMA4", "avx512f": "AVX512F", "sse4_1": "SSE4_1"}
-
 
 @dataclass(frozen=True)
 class Shown:
@@ -59,21 +56,13 @@ class Shown:
     def digest(self) -> str:
         return HOST if self.table is None else digests.of_bytes(self.table.text().encode("ascii"))
 
-    @property
-    def variables(self) -> dict[str, str]:
-        """Environment variables that the rung needs: rewriting leaves the system's own glibc, which has a knob."""
-        if self.profile is None or self.rung != REWRITE:
-            return {}
-        hidden = sorted(name for feature, name in _GLIBC.items() if feature not in self.profile.features)
-        return {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=" + ",".join(f"-{name}" for name in hidden)} if hidden else {}
-
     def facts(self) -> dict[str, Any]:
         if self.profile is None:
             return {"profile": HOST}
         facts = {"profile": self.profile.name, "simd": self.profile.simd, "dropped": list(self.dropped)}
         if self.essential:
             facts["intersected"] = list(self.essential)
-        return {**facts, "rung": self.rung, **self.variables}
+        return {**facts, "rung": self.rung}
 
 
 def find(name: str, folder: Path) -> Profile:
@@ -128,8 +117,8 @@ def shown(name: str, host: Host, enforce: str = CPUID, folder: Path = Path(), mi
             f"This host cannot show the profile {name!r}.",
             reason,
             "Use the profile `host`, or another machine: Intel since Ivy Bridge has CPUID faulting, KVM guests on "
-            "Intel usually too. The libraries of a stack can be rewritten instead: `enforce: best` in a matrix, or "
-            "`numdev as --stack STACK PROFILE`. `numdev doctor` says what a host can do.",
+            "Intel usually too. CPUID can be rewritten in memory instead: `enforce: best` in a matrix. "
+            "`numdev doctor` says what a host can do.",
         )
     kept = closed(host.features.intersection(profile.features))
     dropped = sorted(set(profile.features) - kept)

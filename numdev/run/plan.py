@@ -135,7 +135,7 @@ def _item(
     elif cell.profile in resolved.refused and not reference:
         refusal = f"this host cannot show the profile {cell.profile}: {resolved.refused[cell.profile]}"
     elif resolved.stacks[cell.stack].dockerfile and resolved.profiles[cell.profile].rung == REWRITE:
-        refusal = "the libraries of a stack that is a Dockerfile cannot be rewritten: this needs CPUID faulting"
+        refusal = "what is in a stack that is a Dockerfile is not known beforehand: this needs CPUID faulting"
     return Item(cell, replicate, cell.digest(**causes, replicate=replicate), format, causes, reference, refusal)
 
 

@@ -210,7 +210,6 @@ def test_the_rungs_give_the_same_bytes(tmp_path):
     assert all(tensors[0].values())
 
 
-@pytest.mark.faulting
 def test_a_program_as_haswell_has_the_haswell_kernel():
     needs("haswell")
     code = (

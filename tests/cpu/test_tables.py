@@ -349,9 +349,3 @@ class TestRungs:
         assert seen(one.table, host)(7) == seen(other.table, host)(7)
         assert parse(other.table.text()).rewritten
         assert other.facts()["rung"] == "rewrite"
-
-    def test_glibc_is_told_what_to_hide_by_rewriting_only(self):
-        host = rich_host()
-        assert shown("nehalem", host).variables == {}
-        hidden = shown("nehalem", host, cpu.REWRITE).variables["GLIBC_TUNABLES"]
-        assert hidden == "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-FMA,-FMA4"
