@@ -39,13 +39,14 @@ def answer(
     labels: Mapping[str, Sequence[str]],
     profile_facts: Mapping[str, Mapping[str, str]] | None = None,
     refused: Mapping[str, str] | None = None,
+    lowered: Mapping[str, str] | None = None,
 ) -> Answer:
     """The answer over all workloads, sorted by name.
 
     `load` returns the array of a tensor's address. `baseline` has one level of each factor, from whose class
     sizes are measured; `order` has each factor's levels in the matrix's order; `labels` each workload's class
     names. `profile_facts` describes profiles ({"haswell": {"simd": "AVX2"}}); `refused` are profiles that
-    this host cannot show, with the reason.
+    this host cannot show, with the reason, and `lowered` those that it shows without features that it lacks.
     What `load` raises is not caught.
     """
     facts, refused = profile_facts or {}, dict(refused or {})
@@ -63,7 +64,7 @@ def answer(
         missing=dict(missing),
         deviates=any(one.deviates for one in workloads),
         complete=not refused and not set(missing) - {UNSUPPORTED},
-        short=in_short(workloads, missing, refused),
+        short=in_short(workloads, missing, refused, lowered or {}),
     )
 
 
@@ -90,7 +91,7 @@ def _workload(
         for cell in part.cells
         if not cell.comparable
     )
-    said = [Sentence(about=one.factor, text=effect_sentence(one, refused)) for one in effects]
+    said = [Sentence(about=one.factor, text=effect_sentence(one, refused, part.levels)) for one in effects]
     said.append(Sentence(about="run-to-run", text=repeats_sentence(repeated)))
     if sum(len(levels) > 1 for levels in part.levels.values()) > 1:
         said.append(Sentence(about="together", text=together_sentence(together)))
@@ -109,7 +110,7 @@ def _workload(
         classes=classes,
         without_class=odd,
         short=sum(cell.lost for cell in part.cells if cell.kind != "gap"),
-        table=table(part),
+        table=table(part, effects),
         effects=effects,
         sufficient=together,
         repeats=repeated,

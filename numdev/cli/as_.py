@@ -31,6 +31,9 @@ def as_command(
             help="Run with a stack's packages; `python` is then its CPython.",
         ),
     ] = None,
+    intersect: Annotated[
+        bool, typer.Option("--intersect", help="Show a profile without the features that this processor lacks.")
+    ] = False,
     images: options.Images = None,
 ) -> None:
     """Run a program and all it starts under another CPU's identity; its exit code is passed on.
@@ -42,7 +45,9 @@ def as_command(
         argv = argv[1:]
     if not argv:
         raise typer.BadParameter("name the program to run: numdev as haswell -- python script.py")
-    shown = cpu.shown(profile, cpu.host(), cpu.BEST)
+    shown = cpu.shown(profile, cpu.host(), cpu.BEST, missing=cpu.INTERSECT if intersect else cpu.REFUSE)
+    if shown.essential:
+        _say(f"{profile} is shown without what this processor lacks: {', '.join(shown.dropped)}")
     for name, library in cpu.knobs.set_in(os.environ):
         _say(f"{name}={os.environ[name]} is set: {library} obeys it, whatever the processor")
     environment = dict(os.environ)

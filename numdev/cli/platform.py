@@ -140,6 +140,15 @@ def show(
         if key == "expect":
             chosen = [f"{library} {' or '.join(names)}" for library, names in value.items() if names]
             value = f"the libraries choose {', '.join(chosen)}" if chosen else "nothing"
+        if key == "topology":
+            value = (
+                f"{value['cores']} cores of {value['threads_per_core']} threads, room for {value['ids']} APIC ids; "
+                f"the real core tells its own, in what it has of {', '.join(value['real'])}"
+            )
+        if key == "differs":
+            for what, why in value.items():
+                console.print(f"{key:<9} {what}: {why}", markup=False)
+            continue
         if key == "caches":
             for cache in value:
                 console.print(

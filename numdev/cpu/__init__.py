@@ -5,12 +5,14 @@ from numdev.cpu.capture import capture, differences, profile_of, read_capture
 from numdev.cpu.host import Host, host
 from numdev.cpu.profile import HOST, Profile, load, names
 from numdev.cpu.realised import contradictions
-from numdev.cpu.table import BEST, CPUID, REWRITE, RUNGS, Shown, find, replica, shown
+from numdev.cpu.table import BEST, CPUID, INTERSECT, REFUSE, REWRITE, RUNGS, Shown, find, replica, shown
 
 __all__ = [
     "BEST",
     "CPUID",
     "HOST",
+    "INTERSECT",
+    "REFUSE",
     "REWRITE",
     "RUNGS",
     "Host",

@@ -88,7 +88,7 @@ def read_leaves(real: Cpuid) -> dict[tuple[int, int], Registers]:
     leaves: dict[tuple[int, int], Registers] = {}
     for first in (0, 0x80000000):
         for leaf in range(first, min(real(first)[0], first + 0x40) + 1):
-            for subleaf in range(8 if leaf in (4, 7, 0xD, 0x8000001D) else 1):
+            for subleaf in range(8 if leaf in (4, 7, 0xB, 0xD, 0x8000001D) else 1):
                 leaves[leaf, subleaf] = real(leaf, subleaf)
     return leaves
 

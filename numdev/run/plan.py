@@ -10,6 +10,7 @@ from numdev import digests
 from numdev.cpu import HOST, REWRITE
 from numdev.engines import Environment
 from numdev.run.resolve import Resolved
+from numdev.spec import identity
 from numdev.spec.cell import DEFAULTS, Cell
 from numdev.store import Record, Store
 from numdev.worker.formats import BACKENDS, PROGRAM_FORMATS
@@ -129,7 +130,9 @@ def _item(
         "worker": resolved.worker,
     }
     format, refusal = choose_format(resolved, cell)
-    if cell.profile in resolved.refused and not reference:
+    if impossible := identity.refusal(cell.factors):
+        refusal = impossible
+    elif cell.profile in resolved.refused and not reference:
         refusal = f"this host cannot show the profile {cell.profile}: {resolved.refused[cell.profile]}"
     elif resolved.stacks[cell.stack].dockerfile and resolved.profiles[cell.profile].rung == REWRITE:
         refusal = "what is in a stack that is a Dockerfile is not known beforehand: this needs CPUID faulting"

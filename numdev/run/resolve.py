@@ -12,6 +12,8 @@ from numdev import cpu, digests
 from numdev.engines import Engine, Environment
 from numdev.engines.protocol import stack_digest
 from numdev.errors import InvalidInput, NumdevError, Problem, ProfileRefused
+from numdev.run import identities
+from numdev.spec import identity
 from numdev.spec.matrix import Matrix
 from numdev.spec.stack import Stack, load_stack
 from numdev.stacks import known_site
@@ -63,17 +65,16 @@ def resolve(matrix: Matrix, images: Path, cache: Path, say: Say, make: bool = Tr
     profiles: dict[str, cpu.Shown] = {}
     refused: dict[str, str] = {}
     # The reference is computed by the real processor, whatever the cells are shown.
-    shown_here = {cell.profile for cell in matrix.cells} | ({cpu.HOST} if matrix.reference else set())
+    shown_here = {cell.profile: cell.factors for cell in matrix.cells if not identity.refusal(cell.factors)}
+    shown_here |= {cpu.HOST: {}} if matrix.reference else {}
+    problems += identities.problems(matrix)
     for name in sorted(shown_here):
         try:
-            profiles[name] = cpu.shown(name, host, matrix.enforce, matrix.path.parent)
+            profiles[name] = cpu.shown(name, host, matrix.enforce, matrix.path.parent, matrix.missing)
         except ProfileRefused as error:
             refused[name] = error.why
         except InvalidInput as error:
-            problems += [
-                Problem(f"{matrix.path}: factors.profile: {item.where}", item.what, item.remedy)
-                for item in error.problems
-            ]
+            problems += identities.blamed(matrix, shown_here[name], error)
     workloads: dict[str, Prepared] = {}
     for name in {cell.workload: None for cell in matrix.cells}:
         try:
