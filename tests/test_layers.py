@@ -19,7 +19,7 @@ LAYERS = {
     "worker": [],
     "spec": [*BASE, "worker.formats"],
     "cpu": [*BASE, "spec", "worker"],
-    "stacks": [*BASE, "spec", "worker.cpuid"],
+    "stacks": [*BASE, "spec", "worker"],
     "workloads": [*BASE, "spec", "stacks"],
     "store": [*BASE, "spec"],
     "engines": [*BASE, "spec", "stacks", "store.record", "worker"],

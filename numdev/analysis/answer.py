@@ -40,6 +40,7 @@ def answer(
     labels: Mapping[str, Sequence[str]],
     profile_facts: Mapping[str, Mapping[str, str]] | None = None,
     refused: Mapping[str, str] | None = None,
+    lowered: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
 ) -> Answer:
     """The answer over all workloads, sorted by name.
@@ -47,7 +48,8 @@ def answer(
     `load` returns the array of a tensor's address. `baseline` has one level of each factor, from whose class
     sizes are measured; `order` has each factor's levels in the matrix's order; `labels` each workload's class
     names. `profile_facts` describes profiles ({"haswell": {"simd": "AVX2"}}); `refused` are profiles that
-    this host cannot show, with the reason; `notes` are said at the end: how profiles were shown.
+    this host cannot show, with the reason, and `lowered` those that it shows without features that it lacks. `notes`
+    are said at the end: how profiles were shown.
     What `load` raises is not caught.
     """
     facts, refused = profile_facts or {}, dict(refused or {})
@@ -65,7 +67,7 @@ def answer(
         missing=dict(missing),
         deviates=any(one.deviates for one in workloads),
         complete=not refused and not set(missing) - {UNSUPPORTED},
-        short=(*in_short(workloads, missing, refused), *notes),
+        short=(*in_short(workloads, missing, refused, lowered or {}), *notes),
     )
 
 
@@ -94,7 +96,7 @@ def _workload(
     )
     said = []
     for one in effects:
-        said.append(Sentence(about=one.factor, text=effect_sentence(one, refused)))
+        said.append(Sentence(about=one.factor, text=effect_sentence(one, refused, part.levels)))
         if one.factor == SILICON:
             said += [Sentence(about=SILICON, text=text) for text in silicon_sentences(part, observations)]
     said.append(Sentence(about="run-to-run", text=repeats_sentence(repeated)))
@@ -115,7 +117,7 @@ def _workload(
         classes=classes,
         without_class=odd,
         short=sum(cell.lost for cell in part.cells if cell.kind != "gap"),
-        table=table(part),
+        table=table(part, effects),
         effects=effects,
         sufficient=together,
         repeats=repeated,

@@ -30,6 +30,7 @@ class Effect:
       levels of different groups differ in every stratum.
     - `explained_by`: facts of the levels that split them into the same groups; several are not told apart.
       `merged`: the fact's values that agree, where the groups are coarser than the fact.
+    - `only`: of each other factor whose levels are not alike in this: those under which some pair differs.
     - `size`: the largest deviation in a matched pair.
     """
 
@@ -46,6 +47,7 @@ class Effect:
     uniform: bool = False
     explained_by: tuple[str, ...] = ()
     merged: tuple[tuple[str, ...], ...] = ()
+    only: tuple[tuple[str, tuple[str, ...]], ...] = ()
     size: Deviation | None = None
 
 
@@ -92,6 +94,7 @@ def effect(part: Partition, factor: str, sizes: Sizes, facts: Mapping[str, Mappi
         uniform=bool(groups) and crossing == len(apart),
         explained_by=explained,
         merged=merged,
+        only=_only(part, factor, matched, apart),
         size=largest([sizes.between(other, one) for one, other in sorted(measured, key=repr)]),
     )
 
@@ -114,6 +117,17 @@ def _fixes(part: Partition, one: str, other: str) -> bool:
     return len(cells) > 1 and all(
         seen.setdefault(cell.levels[one], cell.levels[other]) == cell.levels[other] for cell in cells
     )
+
+
+def _only(
+    part: Partition, factor: str, matched: list[tuple[Cell, Cell]], apart: list[tuple[Cell, Cell]]
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    found = []
+    for name in part.levels if apart else ():
+        paired, differing = ({one.levels[name] for one, _ in pairs} for pairs in (matched, apart))
+        if name != factor and differing != paired:
+            found.append((name, tuple(level for level in part.levels[name] if level in differing)))
+    return tuple(found)
 
 
 def _components(levels: Sequence[str], linked: set[frozenset[str]]) -> tuple[tuple[str, ...], ...]:

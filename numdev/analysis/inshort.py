@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from numdev.analysis.deviation import largest
+from numdev.analysis.dispatch import DISPATCH, PARTS, PROFILE
 from numdev.analysis.effects import DEPENDS, NO_EFFECT, NOT_IDENTIFIED, NOT_VARIED
 from numdev.analysis.numbers import number
 from numdev.analysis.sentences import listed, plural, title
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def in_short(
-    workloads: Sequence[WorkloadAnswer], missing: Mapping[str, int], refused: Mapping[str, str]
+    workloads: Sequence[WorkloadAnswer],
+    missing: Mapping[str, int],
+    refused: Mapping[str, str],
+    lowered: Mapping[str, str],
 ) -> tuple[str, ...]:
     """A few sentences: what each factor does to how many workloads, what is wrong, and what is missing."""
     if not workloads:
@@ -23,7 +27,11 @@ def in_short(
     said = [_bytes(workloads)]
     factors = list(dict.fromkeys(factor for one in workloads for factor in one.levels))
     said += [text for factor in factors if (text := _factor(factor, workloads))]
+    said += _dispatch(workloads)
     still = [title(name) for name in factors if _statuses(name, workloads) == {NOT_VARIED}]
+    if _varied(PARTS, workloads) and title(PROFILE) in still:
+        # The CPU is varied, in its parts.
+        still.remove(title(PROFILE))
     if still:
         said.append(f"Not varied: {listed(still)}.")
     wrong = [one.workload for one in workloads if one.wrong]
@@ -44,7 +52,35 @@ def in_short(
         for reason in dict.fromkeys(refused.values()):
             names = listed(name for name, why in refused.items() if why == reason)
             said.append(f"This host cannot show {names} ({reason}): what they would change is not known.")
+    for without in dict.fromkeys(lowered.values()):
+        names = listed(name for name, features in lowered.items() if features == without)
+        said.append(f"Shown without what this host lacks: {names} (no {without}).")
     return tuple(said)
+
+
+def _varied(factors: Sequence[str], workloads: Sequence[WorkloadAnswer]) -> list[str]:
+    return [name for name in factors if _statuses(name, workloads) - {NOT_VARIED}]
+
+
+def _dispatch(workloads: Sequence[WorkloadAnswer]) -> list[str]:
+    """Which parts of what CPUID tells move results, where several are set one at a time."""
+    varied = _varied(DISPATCH, workloads)
+    if len(varied) < 2 or not set(varied) & set(PARTS):
+        return []
+    found = {name: _statuses(name, workloads) for name in varied}
+    moving = [name for name in varied if DEPENDS in found[name]]
+    still = [name for name in varied if found[name] <= {NO_EFFECT, NOT_VARIED}]
+    open_ = [name for name in varied if name not in moving and name not in still]
+    said = [
+        f"{words} {', '.join(names)}"
+        for words, names in (
+            ("some result changes with", moving),
+            ("none with", still),
+            ("this design does not tell of", open_),
+        )
+        if names
+    ]
+    return [f"Dispatch (what software chooses by CPUID): {'; '.join(said)}."]
 
 
 def _statuses(factor: str, workloads: Sequence[WorkloadAnswer]) -> set[str]:
@@ -79,7 +115,7 @@ def _factor(factor: str, workloads: Sequence[WorkloadAnswer]) -> str:
     tested = sum(effect.status in (DEPENDS, NO_EFFECT) for effect in effects)
     rest = f"; not identified in {unknown}" if unknown else ""
     name = title(factor)
-    name = name if name.isupper() else name.capitalize()
+    name = name[0].upper() + name[1:]
     if not tested:
         return f"{name}: not identified in any workload." if unknown else ""
     if not changed:

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from numdev.analysis.classes import Cell, Partition
+from numdev.analysis.dispatch import PARTS
+from numdev.analysis.dispatch import part as named
 from numdev.analysis.effects import DEPENDS, NO_EFFECT, NOT_VARIED, Effect
 from numdev.analysis.repeats import Repeats
 from numdev.analysis.sufficient import Sufficient
 
-TITLES = {"stack": "software stack", "profile": "CPU", "silicon": "hardware (silicon)"}
+TITLES = {
+    "stack": "software stack",
+    "profile": "CPU",
+    "silicon": "hardware (silicon)",
+    **{name: f"CPU {name}" for name in PARTS},
+}
 FACTS = {"simd": "SIMD level", "vendor": "vendor"}
 # More names than this are a list to look up and not a sentence.
 MOST_NAMES = 6
@@ -39,14 +46,18 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-def effect_sentence(effect: Effect, refused: Mapping[str, str]) -> str:
-    """One factor's effect, without the factor's name."""
+def effect_sentence(
+    effect: Effect, refused: Mapping[str, str], levels: Mapping[str, Sequence[str]] | None = None
+) -> str:
+    """One factor's effect, without the factor's name; `levels` are those of all factors."""
     if effect.status == NOT_VARIED:
         text = f"not varied (only {effect.levels[0]})" if effect.levels else "not varied"
     elif effect.status == NO_EFFECT:
         text = f"no effect ({plural(effect.pairs, 'pair')})"
     elif effect.status == DEPENDS:
         text = f"{_split(effect)}; {effect.differ} of {plural(effect.pairs, 'pair')} differ"
+        where = [_levels(name, (levels or {}).get(name, some), set(some)) for name, some in effect.only]
+        text += f", only with {' and '.join(where)}" if where else ""
     elif len(effect.compared) == 1:
         only = short_names(effect.levels)[effect.compared[0][0]]
         text = f"not identified (only {only} has a class; elsewhere noisy or no result)"
@@ -169,5 +180,7 @@ def place(part: Partition, cells: Sequence[Cell], all_cells: bool = False) -> st
 def _levels(name: str, levels: Sequence[str], chosen: set[str]) -> str:
     short = short_names(levels)
     inside = listed(short[level] for level in levels if level in chosen)
+    if name in PARTS and len(chosen) == 1:
+        return named(name, next(iter(chosen)))
     bare = name in ("stack", "profile") and all(short[level] == level for level in levels)
     return inside if bare else f"{name.replace('_', ' ')} {inside}"

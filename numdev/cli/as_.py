@@ -13,8 +13,8 @@ from numdev.engines.local import interpreter
 from numdev.errors import NumdevError, ProfileRefused
 from numdev.files import cache_dir
 from numdev.spec.stack import load_stack
-from numdev.stacks import rewritten_site, site_for
-from numdev.worker import launcher
+from numdev.stacks import finder, site_for
+from numdev.worker import launcher, start
 
 
 class CannotRun(NumdevError):
@@ -28,10 +28,12 @@ def as_command(
         str | None,
         typer.Option(
             "--stack",
-            help="Run with a stack's packages; `python` is then its CPython. Where CPUID cannot fault, a stack's "
-            "libraries can be rewritten, your own cannot.",
+            help="Run with a stack's packages; `python` is then its CPython.",
         ),
     ] = None,
+    intersect: Annotated[
+        bool, typer.Option("--intersect", help="Show a profile without the features that this processor lacks.")
+    ] = False,
     images: options.Images = None,
 ) -> None:
     """Run a program and all it starts under another CPU's identity; its exit code is passed on.
@@ -43,30 +45,31 @@ def as_command(
         argv = argv[1:]
     if not argv:
         raise typer.BadParameter("name the program to run: numdev as haswell -- python script.py")
-    shown = cpu.shown(profile, cpu.host(), cpu.BEST if stack else cpu.CPUID)
+    shown = cpu.shown(profile, cpu.host(), cpu.BEST, missing=cpu.INTERSECT if intersect else cpu.REFUSE)
+    if shown.essential:
+        _say(f"{profile} is shown without what this processor lacks: {', '.join(shown.dropped)}")
     for name, library in cpu.knobs.set_in(os.environ):
         _say(f"{name}={os.environ[name]} is set: {library} obeys it, whatever the processor")
-    environment = {**os.environ, **shown.variables}
+    environment = dict(os.environ)
     if stack:
         declared = load_stack(options.images_folder(images), stack)
         site = site_for(declared, cache_dir(), _say)
-        rewritten = shown.rung == cpu.REWRITE
-        environment["PYTHONPATH"] = str(rewritten_site(site, cache_dir(), _say).path if rewritten else site.path)
+        environment["PYTHONPATH"] = str(site.path)
         if argv[0] in ("python", "python3"):
             argv[:1] = [interpreter(declared.python), "-S"]
-        if rewritten:
-            _say(f"shown by rewritten libraries of {stack}: {cpu.host().refusal}")
+    if shown.rung == cpu.REWRITE:
+        _say(f"shown by rewriting CPUID in memory: {cpu.host().refusal}")
     try:
         if shown.table is None:
             # The real processor: nothing to hide, so nothing to trace.
             os.execvpe(argv[0], argv, environment)
-        launcher.end_as(launcher.run(shown.table, argv, environment))
+        launcher.end_as(launcher.run(shown.table, argv, environment, find=finder(cache_dir(), _say)))
     except FileNotFoundError as error:
-        raise _cannot_run(argv[0], error.strerror, launcher.NOT_FOUND) from None
+        raise _cannot_run(argv[0], error.strerror, start.NOT_FOUND) from None
     except OSError as error:
-        raise _cannot_run(argv[0], error.strerror, launcher.CANNOT_RUN) from None
-    except launcher.Failure as failure:
-        if failure.code == launcher.REFUSED:
+        raise _cannot_run(argv[0], error.strerror, start.CANNOT_RUN) from None
+    except start.Failure as failure:
+        if failure.code == start.REFUSED:
             raise ProfileRefused(f"{argv[0]} cannot be run as {profile}.", str(failure)) from None
         raise _cannot_run(argv[0], str(failure), failure.code) from None
 

@@ -48,14 +48,14 @@ def _processor() -> list[Check]:
         "CPUID faulting",
         "missing" if host.refusal else "ok",
         host.refusal or "programs can be shown another CPU",
-        "Stacks can be rewritten: `enforce: best` in a matrix, `numdev as --stack STACK PROFILE`."
+        "It is rewritten in memory instead: `enforce: best` in a matrix; `numdev as` does so by itself."
         if host.refusal
         else "",
     )
     rewriting = Check(
-        "rewritten libraries",
+        "CPUID rewriting",
         "missing" if host.rewriting else "ok",
-        host.rewriting or "a stack's libraries can be shown another CPU",
+        host.rewriting or "programs can be shown another CPU, as their code is mapped",
         "`enforce: best` takes the next rung: QEMU, then the libraries' own knobs."
         if host.rewriting and host.refusal
         else "",

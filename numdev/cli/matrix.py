@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from numdev import files
 from numdev.cli import options
@@ -18,7 +18,7 @@ from numdev.cli.answering import finish
 from numdev.cli.progress import Live
 from numdev.engines import Engine, choose_engine, open_engine
 from numdev.errors import InvalidInput, NoBase, Problem
-from numdev.run import execute, plan, resolve, runfile, told
+from numdev.run import execute, identities, plan, resolve, runfile, told
 from numdev.spec.cell import Cell
 from numdev.spec.matrix import load_matrix, schema
 from numdev.spec.select import selector
@@ -68,7 +68,8 @@ def show_plan(
     made = resolve.known_environments(resolved, sorted(resolved.stacks), cache)
     opened = Store.open(store) if (store / "numdev-store.json").exists() else None
     result = plan.make_plan(resolved, made, opened, select=wanted)
-    table = Table("stack", "profile", "to run", "stored", "refused", box=None, pad_edge=False)
+    profile = Column("profile", overflow="fold")
+    table = Table("stack", profile, "to run", "stored", "refused", box=None, pad_edge=False)
     rows: dict[tuple[str, str], Counter[str]] = {}
     for item in result.items:
         profile = f"{item.cell.profile} emulated" if item.cell.emulated else item.cell.profile
@@ -166,8 +167,12 @@ def _prepare(
 
 
 def _refused(resolved: resolve.Resolved) -> list[str]:
-    """The profiles that this host cannot show, a line for each reason."""
-    return [
-        f"Cannot be shown here: {', '.join(name for name, why in resolved.refused.items() if why == reason)} ({reason})."
-        for reason in dict.fromkeys(resolved.refused.values())
-    ]
+    """The profiles that this host cannot show, or not whole, a line for each reason."""
+    lines = []
+    for what, why in (
+        ("Cannot be shown here", identities.fewest(resolved.refused)),
+        ("Shown without what this host lacks", identities.lowered({**resolved.emulated, **resolved.profiles})),
+    ):
+        for reason in dict.fromkeys(why.values()):
+            lines.append(f"{what}: {', '.join(name for name in why if why[name] == reason)} ({reason}).")
+    return lines

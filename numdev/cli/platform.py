@@ -49,7 +49,7 @@ def list_profiles() -> None:
         table.add_row(name, profile.vendor, profile.simd, first, here, other)
     console.print(table)
     if host.refusal and not host.rewriting:
-        console.print(f"\nrewritten: in a matrix with `enforce: best`, for {host.refusal}.", markup=False)
+        console.print(f"\nrewritten: in memory, in a matrix with `enforce: best`, for {host.refusal}.", markup=False)
     console.print(
         "\nQEMU: with `enforce: emulate` in a matrix, or as the other level of the factor `silicon`. "
         "`enforce: knobs` is partial, and needs a processor that has all that the profile has.",
@@ -145,7 +145,7 @@ def verify(
 
 _HOW = {
     cpu.CPUID: "by CPUID faulting",
-    cpu.REWRITE: "by rewritten libraries only",
+    cpu.REWRITE: "by rewriting CPUID in memory",
     cpu.EMULATE: "by QEMU only",
     cpu.KNOBS: "by the libraries' own knobs only, which is partial",
 }
@@ -171,6 +171,15 @@ def show(
         if key == "expect":
             chosen = [f"{library} {' or '.join(names)}" for library, names in value.items() if names]
             value = f"the libraries choose {', '.join(chosen)}" if chosen else "nothing"
+        if key == "topology":
+            value = (
+                f"{value['cores']} cores of {value['threads_per_core']} threads, room for {value['ids']} APIC ids; "
+                f"the real core tells its own, in what it has of {', '.join(value['real'])}"
+            )
+        if key == "differs":
+            for what, why in value.items():
+                console.print(f"{key:<9} {what}: {why}", markup=False)
+            continue
         if key == "caches":
             for cache in value:
                 console.print(

@@ -8,14 +8,16 @@ from numdev.cpu.knobbed import Knobbed, in_words, obedience
 from numdev.cpu.ladder import EMULATE, KNOBS, RUNGS, contradictions, enforced, pair
 from numdev.cpu.profile import HOST, Profile, load, names
 from numdev.cpu.realised import dispatch
-from numdev.cpu.table import BEST, CPUID, REWRITE, Shown, find, replica, shown
+from numdev.cpu.table import BEST, CPUID, INTERSECT, REFUSE, REWRITE, Shown, find, replica, shown
 
 __all__ = [
     "BEST",
     "CPUID",
     "EMULATE",
     "HOST",
+    "INTERSECT",
     "KNOBS",
+    "REFUSE",
     "REWRITE",
     "RUNGS",
     "Emulated",

@@ -132,6 +132,7 @@ def profile_of(captured: Capture, name: str) -> Profile:
         for eax, ebx, ecx, _ in there.caches()
     ]
     family, model, stepping = there.family_model_stepping
+    shared = max((cache["threads"] for cache in caches), default=1)
     return yamlfile.validate(
         Profile,
         {
@@ -146,9 +147,30 @@ def profile_of(captured: Capture, name: str) -> Profile:
             "max_leaf": min(max(there.cpuid(0)[0], 0xD), 0x24),
             "features": sorted(present(there.cpuid)),
             "caches": caches,
+            "topology": _topology(there, shared),
         },
         name,
     )
+
+
+def _topology(there: Host, shared: int) -> dict[str, int]:
+    """Cores and their numbers, of whatever a hypervisor may have made of them; `shared`: by a cache, at most."""
+    logical = there.cpuid(1)[1] >> 16 & 255 if there.cpuid(1)[3] >> 28 & 1 else 1
+    levels = [there.cpuid(0xB, level)[1] & 0xFFFF for level in (0, 1)]
+    if there.vendor == "GenuineIntel":
+        per_core = levels[0] or logical // ((there.cpuid(4)[0] >> 26) + 1)
+        threads, ids = levels[1] or logical, logical
+    else:
+        size = there.cpuid(0x80000008)[2]
+        per_core = (there.cpuid(0x8000001E)[1] >> 8 & 255) + 1
+        threads, ids = (size & 255) + 1, 1 << (size >> 12 & 15)
+    per_core = min(max(per_core, 1), 8)
+    cores = min(max(threads // per_core, 1), 4096)
+    return {
+        "cores": cores,
+        "threads_per_core": per_core,
+        "ids": 1 << (max(ids, shared, cores * per_core) - 1).bit_length(),
+    }
 
 
 def differences(one: Capture, other: Capture) -> list[str]:

@@ -19,11 +19,11 @@ from typing import Any
 
 import numdev.worker
 from numdev import digests
-from numdev.cpu.features import FEATURES, INCIDENTAL
+from numdev.cpu.features import FEATURES, INCIDENTAL, closed
 from numdev.cpu.host import Host
-from numdev.cpu.profile import Profile
+from numdev.cpu.profile import Expected, Profile
 from numdev.cpu.realised import misfits
-from numdev.cpu.table import Shown
+from numdev.cpu.table import INTERSECT, REFUSE, Shown
 from numdev.errors import ProfileRefused
 
 EMULATE = "emulate"
@@ -118,19 +118,12 @@ class Emulated(Shown):
     def digest(self) -> str:
         return digests.of_json({"rung": EMULATE, "argument": self.argument, "emulator": self.emulator.sha256})
 
-    @property
-    def variables(self) -> dict[str, str]:
-        return {}
-
     def facts(self) -> dict[str, Any]:
-        assert self.profile is not None
-        facts = {"profile": self.profile.name, "simd": self.profile.simd, "dropped": list(self.dropped)}
         return {
-            **facts,
-            "rung": EMULATE,
+            **super().facts(),
             "cpu": self.argument,
-            # QEMU has caches of its own and takes no others.
-            "not_shown": ["caches"],
+            # QEMU has caches and cores of its own and takes no others.
+            "not_shown": ["caches", "topology"],
             "paired": self.paired,
             **self.emulator.facts(),
         }
@@ -239,11 +232,12 @@ def lacking(profile: Profile, emulator: Emulator) -> list[str]:
     return sorted(set(profile.features) - features(emulator) - INCIDENTAL)
 
 
-def shown(profile: Profile, without: Collection[str] = (), paired: bool = False) -> Emulated:
+def shown(profile: Profile, without: Collection[str] = (), paired: bool = False, missing: str = REFUSE) -> Emulated:
     """The profile on this machine's QEMU.
 
     Args:
         without: features that are left out although QEMU has them, because the side it is compared with has not.
+        missing: INTERSECT shows a profile without what QEMU lacks, and `Shown.essential` has that.
 
     Raises:
         ProfileRefused: there is no QEMU, or it lacks features that libraries choose by.
@@ -251,16 +245,27 @@ def shown(profile: Profile, without: Collection[str] = (), paired: bool = False)
     emulator, why = find()
     if emulator is None:
         raise ProfileRefused(f"The profile {profile.name!r} cannot be emulated here.", why, "Install it.")
-    if essential := lacking(profile, emulator):
+    if missing != INTERSECT and (essential := lacking(profile, emulator)):
         raise ProfileRefused(
             f"The profile {profile.name!r} cannot be emulated here.",
             f"{emulator.version.partition(' (')[0]} has no {', '.join(essential)}",
-            "Use a profile without them, such as haswell or x86-64-v3.",
+            "Use a profile without them, such as haswell or x86-64-v3; `missing: intersect` in a matrix shows it without.",
         )
-    dropped = tuple(sorted(set(profile.features) - features(emulator) | set(profile.features) & set(without)))
-    kept = [feature for feature in profile.features if feature not in dropped]
-    told = argument(profile, kept, names(emulator))
-    return Emulated(profile.model_copy(update={"features": kept}), None, dropped, told, emulator, paired)
+    left = closed(features(emulator).intersection(profile.features).difference(without))
+    kept = [feature for feature in profile.features if feature in left]
+    dropped = tuple(sorted(set(profile.features) - left))
+    essential = tuple(feature for feature in dropped if feature not in INCIDENTAL)
+    # What the libraries choose on what is left is not known beforehand.
+    changes = {"features": kept, **({"expect": Expected()} if essential else {})}
+    return Emulated(
+        profile=profile.model_copy(update=changes),
+        table=None,
+        dropped=dropped,
+        essential=essential,
+        argument=argument(profile, kept, names(emulator)),
+        emulator=emulator,
+        paired=paired,
+    )
 
 
 def contradictions(shown: Emulated, realised: Mapping[str, Any]) -> list[str]:

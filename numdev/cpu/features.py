@@ -178,7 +178,8 @@ NUMPY = {
     "X86_V4": "avx512bw",
 }
 
-# What a feature cannot be without (Intel SDM volume 1, chapters 14 and 15): libraries check only one of them.
+# What a feature cannot be without (Intel SDM volume 1, chapters 13 to 15; Linux arch/x86/kernel/cpu/cpuid-deps.c):
+# libraries check only one of them.
 _NEEDS: dict[str, tuple[str, ...]] = {
     "ssse3": ("sse3",),
     "sse4_1": ("ssse3",),
@@ -189,8 +190,12 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "f16c": ("avx",),
     "vaes": ("avx", "aes"),
     "vpclmulqdq": ("avx", "pclmulqdq"),
-    "avx_vnni": ("avx2",),
+    **dict.fromkeys(("xsaveopt", "xsavec", "xgetbv1", "xsaves"), ("xsave",)),
+    **{name: ("avx2",) for name in FEATURES if name.startswith("avx_")},
+    **dict.fromkeys(("fma4", "xop", "sha512", "sm3", "sm4"), ("avx",)),
     "avx512f": ("avx2", "fma", "f16c"),
+    "avx10": ("avx512f",),
+    "amx_complex": ("amx_tile",),
     "amx_int8": ("amx_tile",),
     "amx_bf16": ("amx_tile",),
     "amx_fp16": ("amx_tile",),
@@ -206,6 +211,14 @@ def contradictions(features: Iterable[str]) -> list[str]:
         for name in FEATURES
         if name in have and not have.issuperset(_NEEDS.get(name, ()))
     ]
+
+
+def closed(features: Iterable[str]) -> frozenset[str]:
+    """The features that can be where no others are: without those that need one that is missing."""
+    have = frozenset(features)
+    while lame := {name for name in have if not have.issuperset(_NEEDS.get(name, ()))}:
+        have -= lame
+    return have
 
 
 def simd_level(features: Iterable[str]) -> str:

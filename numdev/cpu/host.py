@@ -7,7 +7,7 @@ from functools import cache, cached_property
 
 from numdev import digests
 from numdev.cpu.features import present, simd_level
-from numdev.worker import launcher
+from numdev.worker import selftest
 from numdev.worker.cpuid import Cpuid, Registers
 
 VENDORS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}
@@ -18,7 +18,7 @@ class Host:
     """The real CPUID table, as far as it tells what the processor computes with.
 
     leaves: (leaf, subleaf) -> EAX, EBX, ECX, EDX. refusal: why CPUID cannot be made to fault here, or "".
-    rewriting: why rewritten libraries cannot be traced either, or "".
+    rewriting: why CPUID cannot be rewritten in memory either, or "".
     """
 
     leaves: dict[tuple[int, int], Registers]
@@ -88,7 +88,7 @@ def read_leaves(real: Cpuid) -> dict[tuple[int, int], Registers]:
     leaves: dict[tuple[int, int], Registers] = {}
     for first in (0, 0x80000000):
         for leaf in range(first, min(real(first)[0], first + 0x40) + 1):
-            for subleaf in range(8 if leaf in (4, 7, 0xD, 0x8000001D) else 1):
+            for subleaf in range(8 if leaf in (4, 7, 0xB, 0xD, 0x8000001D) else 1):
                 leaves[leaf, subleaf] = real(leaf, subleaf)
     return leaves
 
@@ -96,6 +96,6 @@ def read_leaves(real: Cpuid) -> dict[tuple[int, int], Registers]:
 @cache
 def host() -> Host:
     """This machine. Raises OSError where it is no x86-64 processor."""
-    refusal = launcher.check()
+    refusal = selftest.check()
     # Where a faulting CPUID was traced, a trap can be: the second self-test would only cost a process each time.
-    return Host(read_leaves(Cpuid()), refusal, launcher.check(rewritten=True) if refusal else "")
+    return Host(read_leaves(Cpuid()), refusal, selftest.check(rewritten=True) if refusal else "")

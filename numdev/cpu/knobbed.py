@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from numdev import digests
-from numdev.cpu.features import INCIDENTAL
+from numdev.cpu.features import INCIDENTAL, closed
 from numdev.cpu.host import Host
 from numdev.cpu.knobs import for_profile
-from numdev.cpu.profile import Profile
+from numdev.cpu.profile import Expected, Profile
 from numdev.cpu.realised import NUMPY, TORCH, kernels, words
-from numdev.cpu.table import Shown
+from numdev.cpu.table import INTERSECT, REFUSE, Shown
 from numdev.errors import ProfileRefused
 
 RUNG = "knobs"
@@ -48,27 +48,33 @@ class Knobbed(Shown):
         profile = self.profile.model_dump(mode="json") if self.profile else {}
         return digests.of_json({"rung": RUNG, "variables": self.settings, "profile": profile})
 
-    @property
-    def variables(self) -> dict[str, str]:
-        return dict(self.settings)
-
     def facts(self) -> dict[str, Any]:
-        assert self.profile is not None
-        facts = {"profile": self.profile.name, "simd": self.profile.simd, "dropped": list(self.dropped)}
-        not_shown = ["CPUID", "vendor", "model", "caches"]
-        return {**facts, "rung": RUNG, "partial": True, "not_shown": not_shown, "variables": dict(self.settings)}
+        not_shown = ["CPUID", "vendor", "model", "caches", "topology"]
+        return {**super().facts(), "partial": True, "not_shown": not_shown, "variables": dict(self.settings)}
 
 
-def shown(profile: Profile, host: Host) -> Knobbed:
-    """The profile as knobs for this host's libraries. Raises ProfileRefused: no knob adds a feature."""
-    missing = sorted(set(profile.features) - host.features)
-    if essential := [feature for feature in missing if feature not in INCIDENTAL]:
+def shown(profile: Profile, host: Host, missing: str = REFUSE) -> Knobbed:
+    """The profile as knobs for this host's libraries.
+
+    Args:
+        missing: INTERSECT shows a profile without what this host lacks, and `Shown.essential` has that.
+
+    Raises:
+        ProfileRefused: no knob adds a feature.
+    """
+    left = closed(host.features.intersection(profile.features))
+    dropped = tuple(sorted(set(profile.features) - left))
+    essential = tuple(feature for feature in dropped if feature not in INCIDENTAL)
+    if essential and missing != INTERSECT:
         raise ProfileRefused(
             f"This host cannot show the profile {profile.name!r}.",
             f"its processor lacks {', '.join(essential)}; a knob can hide features, never add them",
             "Use a lower profile, or a machine that has them.",
         )
-    return Knobbed(profile, None, tuple(missing), for_profile(profile))
+    if essential:
+        kept = [feature for feature in profile.features if feature in left]
+        profile = profile.model_copy(update={"features": kept, "expect": Expected()})
+    return Knobbed(profile, None, dropped, essential, for_profile(profile))
 
 
 def obedience(shown: Knobbed, realised: Mapping[str, Any]) -> dict[str, str]:

@@ -22,31 +22,32 @@ from numdev.cpu.features import INCIDENTAL
 from numdev.cpu.host import Host
 from numdev.cpu.knobbed import Knobbed
 from numdev.cpu.profile import HOST, Profile
-from numdev.cpu.table import BEST, CPUID, REWRITE, Shown, build, find, shown
+from numdev.cpu.table import BEST, CPUID, REFUSE, REWRITE, Shown, build, find, shown
 from numdev.errors import ProfileRefused
 
 KNOBS = knobbed.RUNG
 RUNGS = (CPUID, REWRITE, EMULATE, KNOBS)
 
 
-def enforced(name: str, host: Host, enforce: str = CPUID, folder: Path = Path()) -> Shown:
+def enforced(name: str, host: Host, enforce: str = CPUID, folder: Path = Path(), missing: str = REFUSE) -> Shown:
     """What the profile called `name` becomes on `host`, by the rung that `enforce` names; `best`: the first that works.
 
     Args:
         folder: what the path of a capture is relative to.
+        missing: INTERSECT shows a profile without what that rung lacks, and `Shown.essential` has that.
 
     Raises:
         InvalidInput: there is no such profile.
         ProfileRefused: this host cannot show it; says which features or what mechanism is missing.
     """
     if name == HOST or enforce in (CPUID, REWRITE):
-        return shown(name, host, enforce, folder)
+        return shown(name, host, enforce, folder, missing)
     if enforce == EMULATE:
-        return emulated.shown(find(name, folder))
+        return emulated.shown(find(name, folder), missing=missing)
     if enforce == KNOBS:
-        return knobbed.shown(find(name, folder), host)
+        return knobbed.shown(find(name, folder), host, missing)
     try:
-        return shown(name, host, BEST, folder)
+        return shown(name, host, BEST, folder, missing)
     except ProfileRefused as error:
         first = error
     refusals = [first.why]
@@ -54,7 +55,7 @@ def enforced(name: str, host: Host, enforce: str = CPUID, folder: Path = Path())
     works = not host.refusal or not host.rewriting
     for lower in (EMULATE,) if works else (EMULATE, KNOBS):
         try:
-            return enforced(name, host, lower, folder)
+            return enforced(name, host, lower, folder, missing)
         except ProfileRefused as error:
             refusals.append(_neither(find(name, folder), host) or error.why)
     raise ProfileRefused(first.what, "; ".join(dict.fromkeys(refusals)), first.remedy) from None
@@ -69,33 +70,31 @@ def _neither(profile: Profile, host: Host) -> str:
     return f"{emulator.version.partition(' (')[0]} lacks them too"
 
 
-def pair(name: str, host: Host, enforce: str, folder: Path = Path()) -> tuple[Shown, Emulated]:
+def pair(name: str, host: Host, enforce: str, folder: Path = Path(), missing: str = REFUSE) -> tuple[Shown, Emulated]:
     """The profile on this processor and on QEMU's, alike in all that a program could choose by.
 
-    Features that either side lacks and nothing computes by are left out on both. QEMU's caches are its own, so the native
-    side is shown those.
+    Features that either side lacks and nothing computes by are left out on both, with `missing` INTERSECT also others.
+    QEMU's caches and cores are its own, so the native side is shown those.
 
     Raises:
         InvalidInput: there is no such profile.
         ProfileRefused: one of the two sides cannot be had.
     """
-    native = enforced(name, host, enforce, folder)
+    native = enforced(name, host, enforce, folder, missing)
     if native.rung == EMULATE:
         raise ProfileRefused(
             f"This host has no silicon of its own for the profile {name!r}.",
             "it can only emulate it, so that there is nothing to compare the emulator with",
         )
-    other = emulated.shown(find(name, folder), without=native.dropped, paired=True)
-    assert native.profile is not None
+    other = emulated.shown(find(name, folder), without=native.dropped, paired=True, missing=missing)
     assert other.profile is not None
     there = emulated.processor(other.emulator, other.argument)
-    caches = profile_of(Capture(there.leaves), name).caches
-    common = native.profile.model_copy(update={"features": list(other.profile.features), "caches": caches})
-    if native.table is None:
-        return replace(native, profile=common, dropped=other.dropped), other
-    return replace(
-        native, profile=common, dropped=other.dropped, table=build(common, host, native.table.rewritten)
-    ), other
+    captured = profile_of(Capture(there.leaves), name)
+    # The emulated side has left out all that either lacks.
+    own = {"caches": captured.caches, "topology": captured.topology}
+    common = other.profile.model_copy(update=own)
+    alike = replace(native, profile=common, dropped=other.dropped, essential=other.essential)
+    return (alike if native.table is None else replace(alike, table=build(common, host, native.table.rewritten))), other
 
 
 def contradictions(declared: Shown, found: Mapping[str, Any], separate: bool = False) -> list[str]:

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from numdev.cpu.features import FEATURES, contradictions, simd_level
 from numdev.errors import InvalidInput, Problem
@@ -42,6 +42,47 @@ class Cache(yamlfile.Strict):
         return self.bytes // (self.ways * self.line)
 
 
+class Topology(yamlfile.Strict):
+    """How many cores there are, and how they are numbered. The numbers themselves, APIC ids, stay the real cores'."""
+
+    cores: int = Field(description="of a package", ge=1, le=4096)
+    threads_per_core: int = Field(ge=1, le=8)
+    ids: int = Field(description="APIC ids that a package has room for: a power of two", ge=1, le=65536)
+    real: list[str] = Field(
+        default=["0xB", "0x1F", "0x8000001E"], description="leaves in which the real core tells its own number"
+    )
+
+    @field_validator("real")
+    @classmethod
+    def _real(cls, value: list[str]) -> list[str]:
+        if unknown := sorted(set(value) - set(cls.model_fields["real"].default)):
+            raise ValueError(f"{', '.join(unknown)} tells no core's number: 0xB, 0x1F and 0x8000001E do")
+        if len(set(value)) != len(value):
+            raise ValueError("a leaf stands twice")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Topology:
+        if self.ids & (self.ids - 1):
+            raise ValueError(f"ids: {self.ids} is no power of two")
+        if self.ids < self.threads or self.threads_per_core > self.ids:
+            raise ValueError(f"ids: {self.ids} are too few for {self.threads} threads")
+        return self
+
+    @property
+    def threads(self) -> int:
+        return self.cores * self.threads_per_core
+
+    @property
+    def core_ids(self) -> int:
+        """Numbers of cores that a package has room for."""
+        return max(1, self.ids // self.threads_per_core)
+
+    @property
+    def leaves(self) -> tuple[int, ...]:
+        return tuple(int(leaf, 16) for leaf in self.real)
+
+
 class Expected(yamlfile.Strict):
     """What libraries choose on the real processor: a cell in which they chose otherwise is not realised."""
 
@@ -59,10 +100,14 @@ class Profile(yamlfile.Strict):
     model: int = Field(ge=0, le=255)
     stepping: int = Field(ge=0, le=15)
     brand: str = Field(max_length=47)
-    max_leaf: int = Field(description="highest basic leaf", ge=0xD, le=0x24)
+    max_leaf: int = Field(description="highest basic leaf", ge=0xB, le=0x24)
     features: list[str]
     caches: list[Cache]
+    topology: Topology
     expect: Expected = Expected()
+    differs: dict[Literal["stepping", "brand", "max_leaf", "features", "caches", "topology"], str] = Field(
+        default={}, description="what is not as in the dump that is the source, and why"
+    )
     name: str = ""
 
     @field_validator("features")
@@ -72,6 +117,13 @@ class Profile(yamlfile.Strict):
             raise ValueError(f"unknown features: {', '.join(unknown)}")
         if wrong := contradictions(value):
             raise ValueError("; ".join(wrong))
+        return value
+
+    @field_validator("topology")
+    @classmethod
+    def _topology(cls, value: Topology, info: ValidationInfo) -> Topology:
+        if any(cache.threads > value.ids for cache in info.data.get("caches", [])):
+            raise ValueError(f"a cache is shared by more threads than the {value.ids} that have ids")
         return value
 
     @property

@@ -27,6 +27,10 @@ def contradictions(shown: Shown, realised: Mapping[str, Any]) -> list[str]:
         reasons.append("the CPUID table was not in force in the cell")
     elif cpuid.get("mismatches"):
         reasons.append(f"CPUID did not answer as the table says (leaves {cpuid['mismatches']})")
+    elif cpuid.get("uncovered"):
+        reasons.append(
+            f"{cpuid['uncovered']} mapped files may have asked the real processor: what in them is CPUID is not known"
+        )
     return reasons + misfits(shown.profile, realised)
 
 

@@ -8,15 +8,18 @@ from typing import Any
 
 from numdev import digests
 from numdev.cpu.capture import profile_of, read_capture
-from numdev.cpu.features import EAX, ECX, EDX, FEATURES, INCIDENTAL, SYSTEM
+from numdev.cpu.features import EAX, EBX, ECX, EDX, FEATURES, INCIDENTAL, SYSTEM, closed
 from numdev.cpu.host import Host
-from numdev.cpu.profile import HOST, Cache, Profile, load
+from numdev.cpu.profile import HOST, Cache, Expected, Profile, load, names
+from numdev.cpu.variant import apply, split
 from numdev.errors import ProfileRefused
 from numdev.worker.cpuid import EVERY_LEAF, Registers, Table
 
 _ALL = (0xFFFFFFFF,) * 4
-# Topology and timing differ from core to core or belong to the hypervisor: the real processor answers.
-_PASSED = (0xB, 0x15, 0x16, 0x1F, *range(0x40000000, 0x40000011), 0x80000007, 0x8000001E)
+# Timing belongs to the hypervisor: the real processor answers. So it does where it tells a core's number, see Topology.
+_PASSED = (0x15, 0x16, *range(0x40000000, 0x40000011), 0x80000007)
+# In leaf 1 EDX, and in 0x80000001 ECX that these threads are cores.
+_MULTITHREADED, _CORES = 1 << 28, 1 << 1
 # Leaves that say how wide AMX tiles and AVX10 vectors are: true, where the features are shown at all.
 _WITH = {"amx_tile": (0x1D, 0x1E), "avx10": (0x24,)}
 _TYPES = {"data": 1, "instruction": 2, "unified": 3}
@@ -24,20 +27,24 @@ _TYPES = {"data": 1, "instruction": 2, "unified": 3}
 _WAYS = ((128, 14), (96, 13), (64, 12), (48, 11), (32, 10), (16, 8), (8, 6), (4, 4), (2, 2), (1, 1))
 
 
+# What becomes of a profile with features that the host lacks and libraries choose by.
+REFUSE, INTERSECT = "refuse", "intersect"
+
 # The rungs that show a table (ladder.py has the others). `best` takes the first that works here.
 CPUID, REWRITE, BEST = "cpuid", "rewrite", "best"
-
-# What glibc calls the features by which its mathematics and its string functions are chosen.
-_GLIBC = {"avx": "AVX", "avx2": "AVX2", "fma": "FMA", "fma4": "FMA4", "avx512f": "AVX512F", "sse4_1": "SSE4_1"}
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a profile becomes here. `table` is None for `host`; `dropped`: incidental features this host lacks."""
+    """What a profile becomes here. `table` is None for `host`; `dropped`: features of the profile that this host lacks.
+
+    `essential`: those of them that libraries choose by, dropped only where that was asked for.
+    """
 
     profile: Profile | None
     table: Table | None
     dropped: tuple[str, ...] = ()
+    essential: tuple[str, ...] = ()
 
     @property
     def rung(self) -> str:
@@ -48,33 +55,53 @@ class Shown:
     def digest(self) -> str:
         return HOST if self.table is None else digests.of_bytes(self.table.text().encode("ascii"))
 
-    @property
-    def variables(self) -> dict[str, str]:
-        """Environment variables that the rung needs: rewriting leaves the system's own glibc, which has a knob."""
-        if self.profile is None or self.rung != REWRITE:
-            return {}
-        hidden = sorted(name for feature, name in _GLIBC.items() if feature not in self.profile.features)
-        return {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=" + ",".join(f"-{name}" for name in hidden)} if hidden else {}
-
     def facts(self) -> dict[str, Any]:
         if self.profile is None:
             return {"profile": HOST}
         facts = {"profile": self.profile.name, "simd": self.profile.simd, "dropped": list(self.dropped)}
-        return {**facts, "rung": self.rung, **self.variables}
+        if self.essential:
+            facts["intersected"] = list(self.essential)
+        return {**facts, "rung": self.rung}
 
 
 def find(name: str, folder: Path) -> Profile:
-    """The profile called `name`, or that of a capture or dump file, relative to `folder`. Raises InvalidInput."""
-    if "/" in name or name.endswith((".json", ".txt")):
-        return profile_of(read_capture(folder / name), name)
-    return load(name)
+    """The profile called `name`, a variant of one, or of a capture or dump file, relative to `folder`.
+
+    Raises:
+        InvalidInput: there is none, or the variant cannot be made.
+    """
+    cuts = [len(name), *(place for place in range(len(name) - 1, 0, -1) if name[place] in "+-@")]
+    # A file's own name may have these characters, too: what is there decides, and the longest first.
+    files = [name[:cut] for cut in cuts if _is_file(name[:cut])]
+    base = next((file for file in files if _there(folder / file)), "")
+    if not base and not split(name, names()[1:])[0]:
+        base = next(iter(files), "")
+    if base:
+        profile, changes = profile_of(read_capture(folder / base), base), name[len(base) :]
+    else:
+        base, changes = split(name, names()[1:])
+        profile = load(base or name)
+    return apply(profile, changes, names()[1:], lambda other: find(other, folder)) if changes else profile
 
 
-def shown(name: str, host: Host, enforce: str = CPUID, folder: Path = Path()) -> Shown:
+def _is_file(name: str) -> bool:
+    return "/" in name or name.endswith((".json", ".txt"))
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # Too long a name, or a folder that may not be looked into.
+        return False
+
+
+def shown(name: str, host: Host, enforce: str = CPUID, folder: Path = Path(), missing: str = REFUSE) -> Shown:
     """The table for the profile called `name` on `host`, by the rung that `enforce` names.
 
     Args:
         folder: what the path of a capture is relative to.
+        missing: INTERSECT shows a profile without what this host lacks, and `Shown.essential` has that.
 
     Raises:
         InvalidInput: there is no such profile.
@@ -89,22 +116,29 @@ def shown(name: str, host: Host, enforce: str = CPUID, folder: Path = Path()) ->
             f"This host cannot show the profile {name!r}.",
             reason,
             "Use the profile `host`, or another machine: Intel since Ivy Bridge has CPUID faulting, KVM guests on "
-            "Intel usually too. The libraries of a stack can be rewritten instead: `enforce: best` in a matrix, or "
-            "`numdev as --stack STACK PROFILE`. `numdev doctor` says what a host can do.",
+            "Intel usually too. CPUID can be rewritten in memory instead: `enforce: best` in a matrix. "
+            "`numdev doctor` says what a host can do.",
         )
-    missing = sorted(set(profile.features) - host.features)
-    if essential := [feature for feature in missing if feature not in INCIDENTAL]:
+    kept = closed(host.features.intersection(profile.features))
+    dropped = sorted(set(profile.features) - kept)
+    essential = [feature for feature in dropped if feature not in INCIDENTAL]
+    if essential and missing != INTERSECT:
         raise ProfileRefused(
             f"This host cannot show the profile {name!r}.",
             f"its processor lacks {', '.join(essential)}; a profile can hide features, never add them",
-            "Use a lower profile, or a machine that has them. `numdev platform list` shows what fits here.",
+            "Use a lower profile, or a machine that has them. `numdev platform list` shows what fits here. "
+            "`numdev as --intersect`, or `missing: intersect` in a matrix, shows it without them.",
         )
-    return Shown(profile, build(profile, host, rewritten), tuple(missing))
+    if essential:
+        # What the libraries choose on what is left is not known beforehand.
+        features = [feature for feature in profile.features if feature in kept]
+        profile = profile.model_copy(update={"features": features, "expect": Expected()})
+    return Shown(profile, build(profile, host, rewritten), tuple(dropped), tuple(essential))
 
 
 def build(profile: Profile, host: Host, rewritten: bool = False) -> Table:
     """The table of a profile with the features that `host` has as well."""
-    features = set(profile.features) & host.features
+    features = closed(host.features.intersection(profile.features))
     intel = profile.vendor == "GenuineIntel"
     words: dict[tuple[int, int], list[int]] = {
         (leaf, subleaf): [0, 0, 0, 0] for leaf, subleaf, _, _ in FEATURES.values()
@@ -122,16 +156,17 @@ def build(profile: Profile, host: Host, rewritten: bool = False) -> Table:
     maximum = min(profile.max_leaf, host.cpuid(0)[EAX])
     words[0, 0] = [maximum, vendor[0], vendor[2], vendor[1]]
     words[1, 0][EAX] = profile.signature
-    # Cache line of CLFLUSH, number of logical processors and the APIC id of the very core.
+    words[1, 0][EBX], words[1, 0][EDX] = _numbering(profile)
     # A processor without XSAVE cannot have it enabled by the system.
     system = masks[1, 0][ECX] if "xsave" in features else masks[1, 0][ECX] & ~(1 << 27)
-    masks[1, 0] = (0, 0xFFFFFFFF, system, masks[1, 0][EDX])
+    # The APIC id is that of the very core.
+    masks[1, 0] = (0, 0xFF << 24, system, masks[1, 0][EDX] & ~_MULTITHREADED)
+    masks[0x80000001, 0] = (0, 0, masks[0x80000001, 0][ECX] & ~_CORES, masks[0x80000001, 0][EDX])
     words[7, 0][EAX] = 1 if any(words[7, 1]) else 0
     masks[0xD, 1] = (0, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
     extended = 0x80000008 if intel else 0x8000001E
     words[0x80000000, 0] = [extended, *((0, 0, 0) if intel else (vendor[0], vendor[2], vendor[1]))]
     words[0x80000008, 0][EAX] = host.cpuid(0x80000008)[EAX]
-    words[0x80000008, 0][ECX] = host.cpuid(0x80000008)[ECX]
     brand = profile.brand.encode("ascii").ljust(48, b"\0")
     for index in range(3):
         part = brand[index * 16 : index * 16 + 16]
@@ -143,10 +178,15 @@ def build(profile: Profile, host: Host, rewritten: bool = False) -> Table:
         words[0x80000001, 0][EAX] = profile.signature
         # AMD repeats the low feature bits of leaf 1 here.
         words[0x80000001, 0][EDX] |= host.cpuid(1)[EDX] & 0x0183F3FF
+        topology = profile.topology
+        words[0x80000001, 0][ECX] |= _CORES if topology.threads > 1 else 0
+        words[0x80000008, 0][ECX] = (topology.ids.bit_length() - 1) << 12 | min(topology.threads - 1, 255)
+        # Only an AMD processor has the numbers of its cores here; elsewhere what is the same for all of them.
+        words[0x8000001E, 0] = [0, topology.threads_per_core - 1 << 8, 0, 0]
     words.update(_legacy_caches(profile.caches, intel))
     leaf = 4 if intel else 0x8000001D
     for index, cache in enumerate(profile.caches):
-        words[leaf, index] = _cache(cache, host if intel else None)
+        words[leaf, index] = _cache(cache, profile.topology.core_ids if intel else 1)
 
     values: dict[tuple[int, int | None], Registers] = {}
     for (leaf, subleaf), row in words.items():
@@ -156,7 +196,11 @@ def build(profile: Profile, host: Host, rewritten: bool = False) -> Table:
     masks = {(leaf, sub if leaf in (4, 7, 0xD) else None): row for (leaf, sub), row in masks.items()}
     # XSAVE sizes must follow the real XCR0, or programs overrun their stacks.
     values[0xD, None], masks[0xD, None] = (0, 0, 0, 0), _ALL
-    passed = [*_PASSED, *(leaf for feature, leaves in _WITH.items() if feature in features for leaf in leaves)]
+    passed = [
+        *_PASSED,
+        *_own_numbers(profile, host),
+        *(leaf for feature, leaves in _WITH.items() if feature in features for leaf in leaves),
+    ]
     return Table(values, masks, passed, rewritten)
 
 
@@ -165,11 +209,30 @@ def replica(rewritten: bool = False) -> Table:
     return Table({}, {}, EVERY_LEAF, rewritten)
 
 
-def _cache(cache: Cache, host: Host | None) -> list[int]:
-    """One cache as leaf 4 or 0x8000001D describes it; Intel's also counts the cores of the package."""
-    eax = _TYPES[cache.type] | cache.level << 5 | 1 << 8 | (cache.threads - 1) << 14
-    if host is not None:
-        eax |= 0x3F << 26
+def _numbering(profile: Profile) -> tuple[int, int]:
+    """EBX and EDX of leaf 1: CLFLUSH's line, how many threads are numbered, and whether there is more than one.
+
+    Intel counts the numbers that there is room for, AMD the threads that there are.
+    """
+    topology = profile.topology
+    threads = topology.ids if profile.vendor == "GenuineIntel" else topology.threads
+    line = max((cache.line for cache in profile.caches if cache.level == 1), default=64)
+    return min(threads, 255) << 16 | line // 8 << 8, _MULTITHREADED if threads > 1 else 0
+
+
+def _own_numbers(profile: Profile, host: Host) -> list[int]:
+    """Leaves in which the very core tells its number: those that the profile and this host have."""
+    amd = profile.vendor == "AuthenticAMD" and host.cpuid(0x80000000)[EAX] >= 0x8000001E
+    return [
+        leaf
+        for leaf in profile.topology.leaves
+        if (amd if leaf >> 31 else leaf <= min(profile.max_leaf, host.cpuid(0)[EAX]))
+    ]
+
+
+def _cache(cache: Cache, core_ids: int) -> list[int]:
+    """One cache as leaf 4 or 0x8000001D describes it; Intel's also counts the cores that a package has room for."""
+    eax = _TYPES[cache.type] | cache.level << 5 | 1 << 8 | (cache.threads - 1) << 14 | (min(core_ids, 64) - 1) << 26
     ebx = (cache.line - 1) | (cache.ways - 1) << 22
     return [eax & 0xFFFFFFFF, ebx, cache.sets - 1, 0]
 

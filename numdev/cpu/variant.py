@@ -4,10 +4,11 @@
     sandybridge+fma              with one more
     haswell@vendor=AMD           features, model and caches of Haswell in AMD's name
     haswell@model=skylake-sp     another's family, model and stepping
+    haswell@features=zen2        another's features
     haswell@caches=icelake-sp    another's caches
     haswell@l1d=48KiB            one cache's size: l1d, l1i, l2 or l3
 
-They compose from left to right.
+They compose from left to right. The topology is the base's, whatever is changed.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from collections.abc import Callable, Iterable
 from numdev.cpu.features import FEATURES, contradictions
 from numdev.cpu.profile import Cache, Expected, Profile
 from numdev.errors import InvalidInput, Problem
+from numdev.spec.identity import CACHES, VENDORS
 from numdev.spec.quantities import memory
 
-VENDORS = {"Intel": "GenuineIntel", "AMD": "AuthenticAMD"}
-_CACHES = {"l1d": (1, "data"), "l1i": (1, "instruction"), "l2": (2, "unified"), "l3": (3, "unified")}
 _FEATURE = re.compile(r"([+-])([a-z0-9_]+)")
 _PART = re.compile(r"@([a-z0-9]+)=")
 _VALUE = re.compile(r"[A-Za-z0-9.]*")
-_LIMIT = 200
+_FILE = re.compile(r"[A-Za-z0-9_./-]+?\.(?:json|txt)(?=[-+@]|$)")
+# Four factors with levels of 120 characters each.
+_LIMIT = 600
 
 
 def split(name: str, bases: Iterable[str]) -> tuple[str, str]:
@@ -41,7 +43,7 @@ def apply(base: Profile, changes: str, bases: Iterable[str], load: Callable[[str
 
     Args:
         bases: the names of all profiles.
-        load: a profile by its name, for `@model=` and `@caches=`.
+        load: a profile by its name, for `@model=`, `@features=` and `@caches=`.
 
     Raises:
         InvalidInput: with every change that is not understood, or contradicts the profile.
@@ -55,13 +57,13 @@ def apply(base: Profile, changes: str, bases: Iterable[str], load: Callable[[str
                 position = feature.end()
                 profile = _feature(profile, feature[2], feature[1] == "+")
             elif part := _PART.match(changes, position):
-                value = _value(part[1], changes[part.end() :], bases)
+                value = value_of(part[1], changes[part.end() :], bases)
                 position = part.end() + len(value)
                 profile = _identity(profile, part[1], value, load)
             else:
                 what = f"{changes[position:]!r} is no change"
                 problems.append(
-                    Problem(name, what, "write +feature, -feature or @vendor|model|caches|l1d|l1i|l2|l3=...")
+                    Problem(name, what, "write +feature, -feature or @vendor|model|features|caches|l1d|l1i|l2|l3=...")
                 )
                 break
         except InvalidInput as error:
@@ -75,13 +77,22 @@ def apply(base: Profile, changes: str, bases: Iterable[str], load: Callable[[str
     if problems:
         raise InvalidInput(f"The profile {name[:80]!r} cannot be made.", problems)
     # What the libraries choose on a processor that nobody has built is not known beforehand.
-    return profile.model_copy(update={"name": name, "expect": Expected(), "about": f"{base.about}, changed: {changes}"})
+    expect = base.expect if _chosen_by(base) == _chosen_by(profile) else Expected()
+    return profile.model_copy(update={"name": name, "expect": expect, "about": f"{base.about}, changed: {changes}"})
 
 
-def _value(key: str, rest: str, bases: Iterable[str]) -> str:
+def _chosen_by(profile: Profile) -> tuple[object, ...]:
+    """All that libraries choose by."""
+    return profile.vendor, profile.signature, set(profile.features), profile.caches
+
+
+def value_of(key: str, rest: str, bases: Iterable[str]) -> str:
     """What stands after `@key=`: names of profiles have hyphens in them, and so have changes."""
-    if key in ("model", "caches") and (base := split(rest, bases)[0]):
-        return base
+    if key in ("model", "features", "caches"):
+        if base := split(rest, bases)[0]:
+            return base
+        if file := _FILE.match(rest):
+            return file[0]
     found = _VALUE.match(rest)
     return found[0] if found else ""
 
@@ -105,12 +116,12 @@ def _identity(profile: Profile, key: str, value: str, load: Callable[[str], Prof
         return profile.model_copy(
             update={part: getattr(other, part) for part in ("family", "model", "stepping", "brand")}
         )
-    if key == "caches":
-        return profile.model_copy(update={"caches": load(value).caches})
-    if key not in _CACHES:
-        raise ValueError(f"there is no part {key!r}: vendor, model, caches, {', '.join(_CACHES)}")
+    if key in ("features", "caches"):
+        return profile.model_copy(update={key: getattr(load(value), key)})
+    if key not in CACHES:
+        raise ValueError(f"there is no part {key!r}: vendor, model, features, caches, {', '.join(CACHES)}")
     memory(value)
-    kind = _CACHES[key]
+    kind = CACHES[key]
     if all((cache.level, cache.type) != kind for cache in profile.caches):
         raise ValueError(f"{profile.name} has no {key}")
     caches = [_resized(cache, value) if (cache.level, cache.type) == kind else cache for cache in profile.caches]

@@ -20,7 +20,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import Mount, Ulimit
 
 from numdev import stacks
-from numdev.engines.protocol import Ending, Environment, Launch, Say, command, stack_digest, variables
+from numdev.engines.protocol import Ending, Environment, Launch, Say, shown, stack_digest, supervisor, variables
 from numdev.errors import EngineUnavailable, StackFailed, StorageFailed
 from numdev.spec.stack import Stack
 
@@ -80,7 +80,7 @@ class DockerEngine:
             say(f"{stack.name}: loading the image")
             self._load(plan, say)
         facts = {"image": plan.image_id, "reproducible": True, "labels": dict(plan.labels)}
-        return Environment(plan.image_id, stack_digest(stack, plan.site_digest), facts, SITE, PYTHON)
+        return Environment(plan.image_id, stack_digest(stack, plan.site_digest), facts, SITE, PYTHON, based=True)
 
     def _has(self, image: str) -> bool:
         try:
@@ -151,7 +151,7 @@ class DockerEngine:
         try:
             container = self.client.containers.create(
                 launch.environment.id,
-                command(PYTHON, JOB, OUT, launch.profiled),
+                shown(launch, [PYTHON, "-S", "-B", "-m", "numdev_worker.launcher"], JOB, supervisor(PYTHON, JOB, OUT)),
                 environment={**variables(JOB, SITE, "/tmp"), **launch.variables},
                 user=f"{user[0]}:{user[1]}",
                 working_dir="/tmp",
@@ -163,7 +163,6 @@ class DockerEngine:
                     Mount(JOB, str(launch.job), type="bind", read_only=True),
                     Mount(OUT, str(launch.out), type="bind"),
                     *([Mount(EMULATOR, launch.emulator, type="bind", read_only=True)] if launch.emulator else []),
-                    *([Mount(SITE, str(launch.site), type="bind", read_only=True)] if launch.site else []),
                 ],
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from numdev import stacks
-from numdev.engines.protocol import Ending, Environment, Launch, Say, command, stack_digest, variables
+from numdev.engines.protocol import Ending, Environment, Launch, Say, shown, stack_digest, supervisor, variables
 from numdev.errors import StackFailed
 from numdev.spec.stack import Stack
 
+_ENV = "/usr/bin/env"
 _TICK = 0.05
 _LOG_TAIL = 1500
 
@@ -94,11 +95,8 @@ class LocalEngine:
                 if self._stopping:
                     return Ending("lost", "stopped")
                 process = subprocess.Popen(
-                    command(environment.python, str(launch.job), str(launch.out), launch.profiled),
-                    env={
-                        **variables(str(launch.job), str(launch.site or environment.site), scratch),
-                        **launch.variables,
-                    },
+                    _command(launch, {**variables(str(launch.job), environment.site, scratch), **launch.variables}),
+                    env=os.environ,
                     cwd=scratch,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -135,6 +133,15 @@ class LocalEngine:
             running = list(self._running)
         for process in running:
             _end(process)
+
+
+def _command(launch: Launch, environment: dict[str, str]) -> list[str]:
+    """The job's supervisor in an environment of its own, and around it the launcher, which is numdev's own process."""
+    own = [_ENV, "-i", *(f"{name}={value}" for name, value in environment.items())]
+    cells = supervisor(launch.environment.python, str(launch.job), str(launch.out))
+    # It finds out what is in this machine's own libraries, which nobody has looked into beforehand.
+    launcher = [sys.executable, "-m", "numdev.stacks.launch"]
+    return shown(launch, launcher, str(launch.job), [*own, *cells])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

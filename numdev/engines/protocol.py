@@ -15,13 +15,17 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a stack's cells run. `id` is the engine's own name for it, `facts` go into every record."""
+    """Where a stack's cells run. `id` is the engine's own name for it, `facts` go into every record.
+
+    site: where its packages are, as its programs see it. based: whether the stack's own base system is around them.
+    """
 
     id: str
     digest: str
     facts: dict[str, Any] = field(default_factory=dict)
     site: str = ""
     python: str = ""
+    based: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Limits:
 class Launch:
     """One job: an environment, the job's folder, the folder for what it writes, and whether table.txt is shown.
 
-    site: a folder that takes the place of the environment's own packages, or None. variables: added to the job's.
+    rewritten: whether CPUID is replaced in memory, where sites.txt says. variables: added to the job's.
     emulator: a program of this machine that the job has to find where `Engine.emulator` says, or "".
     """
 
@@ -47,7 +51,7 @@ class Launch:
     profiled: bool
     limits: Limits
     label: str
-    site: Path | None = None
+    rewritten: bool = False
     variables: dict[str, str] = field(default_factory=dict)
     emulator: str = ""
 
@@ -87,13 +91,22 @@ class Engine(Protocol):
         """What a record says of the engine."""
 
 
-def command(python: str, job: str, out: str, profiled: bool) -> list[str]:
-    """What runs a job, with the paths as they are in the environment."""
-    module = [python, "-S", "-B", "-m"]
-    supervisor = [*module, "numdev_worker.supervisor", job, out]
-    if not profiled:
-        return supervisor
-    return [*module, "numdev_worker.launcher", "--table", f"{job}/table.txt", "--", *supervisor]
+def supervisor(python: str, job: str, out: str) -> list[str]:
+    """What runs a job's cells, with the paths as they are in the environment."""
+    return [python, "-S", "-B", "-m", "numdev_worker.supervisor", job, out]
+
+
+def shown(launch: Launch, launcher: list[str], job: str, command: list[str]) -> list[str]:
+    """What runs a command as `launch` wants it shown to.
+
+    Args:
+        launcher: what runs the launcher.
+        job: the job's folder, as it is in the environment.
+    """
+    if not launch.profiled:
+        return command
+    sites = ["--sites", f"{job}/sites.txt"] if launch.rewritten else []
+    return [*launcher, "--table", f"{job}/table.txt", *sites, "--", *command]
 
 
 def variables(job: str, site: str, scratch: str) -> dict[str, str]:

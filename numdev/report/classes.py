@@ -39,7 +39,7 @@ def class_tables(table: Table, width: int) -> Iterator[Grid]:
 
 def _corner(table: Table, short: dict[str, str]) -> str:
     if not table.column_factor:
-        return title(table.row_factor)
+        return title(table.row_factor.split(" ")[0])
     column = table.columns[0]
     prefix = column[: -len(short[column])].rstrip("-")
     return prefix or title(table.column_factor)

@@ -19,7 +19,7 @@ from numdev.run.plan import Group, Item, Plan, refusal_record
 from numdev.run.resolve import Resolved
 from numdev.spec.cell import NATIVE
 from numdev.spec.quantities import memory
-from numdev.stacks import Rewritten, rewritten_site, site_for
+from numdev.stacks import cpuid_sites
 from numdev.store import Output, Record, Store
 
 _EVENTS_LIMIT = 64 << 20
@@ -54,7 +54,7 @@ class Execution:
         self.store = store
         self.cache = cache
         self.progress = progress
-        self.rewritten: dict[str, Rewritten] = {}
+        self.sites: dict[str, tuple[str, dict[str, Any]]] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
 
@@ -68,7 +68,7 @@ class Execution:
             self._prefix(group)
         for item in plan.refused:
             self._keep(item, refusal_record(item, {"platform": self.resolved.host.facts()}))
-        self._rewrite(plan)
+        self._find_cpuid(plan)
         pool = ThreadPoolExecutor(max(1, jobs), thread_name_prefix="numdev")
         try:
             futures = [pool.submit(self._group, group) for group in plan.groups]
@@ -84,12 +84,14 @@ class Execution:
             self.engine.stop()
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _rewrite(self, plan: Plan) -> None:
-        """Makes the rewritten libraries of every stack that is run under a profile by that rung."""
+    def _find_cpuid(self, plan: Plan) -> None:
+        """Finds the CPUID instructions of every stack that is run under a profile by rewriting them."""
         for group in plan.groups:
-            if self._shown(group).rung == cpu.REWRITE and group.stack not in self.rewritten:
-                site = site_for(self.resolved.stacks[group.stack], self.cache, self.progress.said)
-                self.rewritten[group.stack] = rewritten_site(site, self.cache, self.progress.said)
+            if self._shown(group).rung == cpu.REWRITE and group.stack not in self.sites:
+                environment = self.environments[group.stack]
+                stack, say = self.resolved.stacks[group.stack], self.progress.said
+                sites, facts = cpuid_sites(stack, environment.site, self.cache, say, based=environment.based)
+                self.sites[group.stack] = (sites.text(), facts)
 
     def _shown(self, group: Group) -> cpu.Shown:
         shown = self.resolved.shown(group.profile, group.silicon)
@@ -126,6 +128,8 @@ class Execution:
             follow = _Follower(out, {item.digest: item for item in items}, self.progress.started, self._finish)
             limits = self.resolved.matrix.limits
             shown = self._shown(group)
+            if shown.rung == cpu.REWRITE:
+                files.write_bytes(job / "sites.txt", self.sites[group.stack][0].encode("utf-8", "surrogateescape"))
             launch = Launch(
                 environment=self.environments[group.stack],
                 job=job,
@@ -133,8 +137,8 @@ class Execution:
                 profiled=shown.table is not None,
                 limits=Limits(memory(limits.memory), limits.pids, limits.cpus),
                 label=f"{group.stack} {group.profile}" + (f" {group.silicon}" if group.silicon != NATIVE else ""),
-                site=self.rewritten[group.stack].path if shown.rung == cpu.REWRITE else None,
-                variables=shown.variables,
+                rewritten=shown.rung == cpu.REWRITE,
+                variables=dict(shown.settings) if isinstance(shown, cpu.Knobbed) else {},
                 emulator=shown.emulator.path if isinstance(shown, cpu.Emulated) else "",
             )
             ending = self.engine.run(launch, follow.poll)
@@ -206,7 +210,7 @@ class Execution:
             # To be compared with the emulated side, the native one has its caches and lacks what it lacks.
             facts["paired"] = True
         if shown.rung == cpu.REWRITE:
-            facts["rewriting"] = self.rewritten[item.cell.stack].facts
+            facts["rewriting"] = self.sites[item.cell.stack][1]
         return facts
 
     def _keep(self, item: Item, record: Record) -> None:

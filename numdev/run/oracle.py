@@ -21,7 +21,7 @@ from numdev.errors import EngineUnavailable, StackFailed
 from numdev.run.jobfolder import copy_worker
 from numdev.spec.stack import Stack
 from numdev.spec.workload import DeclaredWorkload
-from numdev.stacks import rewritten_site, site_for
+from numdev.stacks import finder, site_for
 from numdev.worker import launcher
 from numdev.workloads import prepare
 
@@ -75,18 +75,17 @@ def verify(stack: Stack, profiles: list[str], cache: Path, say: Say, *, leak: bo
         for profile in profiles:
             shown = cpu.shown(profile, cpu.host(), cpu.BEST)
             assert shown.table is not None
-            packages = rewritten_site(site, cache, say).path if shown.rung == cpu.REWRITE else site.path
 
             def command(out: Path) -> list[str]:
                 return [python, "-S", "-B", "-m", "numdev_worker.battery", str(out), *models]
 
             say(f"{profile}: the battery, {'as the real processor' if leak else f'shown by {shown.rung}'}")
             out = folder / "shown.json"
-            environment = _environment(folder, site.path if leak else packages)
+            environment = _environment(folder, site.path)
             if leak:
                 status = subprocess.run(command(out), env=environment, check=False).returncode
             else:
-                status = launcher.run(shown.table, command(out), {**environment, **shown.variables})
+                status = launcher.run(shown.table, command(out), environment, find=finder(cache, say))
             mine = _read(out, status, profile)
             say(f"{profile}: the same under {MODELS[profile]} of QEMU, which is slow")
             emulated = [emulator, "-cpu", MODELS[profile], *command(folder / "emulated.json")]

@@ -10,6 +10,7 @@ from numdev import digests
 from numdev.cpu import HOST, REWRITE
 from numdev.engines import Environment
 from numdev.run.resolve import Resolved
+from numdev.spec import identity
 from numdev.spec.cell import DEFAULTS, NATIVE, Cell
 from numdev.store import Record, Store
 from numdev.worker.formats import BACKENDS, PROGRAM_FORMATS
@@ -133,11 +134,13 @@ def _item(
         "worker": resolved.worker,
     }
     format, refusal = choose_format(resolved, cell)
-    if (cell.profile, silicon) in resolved.refusals and not reference:
+    if impossible := identity.refusal(cell.factors):
+        refusal = impossible
+    elif (cell.profile, silicon) in resolved.refusals and not reference:
         what = "emulate" if cell.emulated else "show"
         refusal = f"this host cannot {what} the profile {cell.profile}: {resolved.refusals[cell.profile, silicon]}"
     elif resolved.stacks[cell.stack].dockerfile and shown and shown.rung == REWRITE:
-        refusal = "the libraries of a stack that is a Dockerfile cannot be rewritten: this needs CPUID faulting"
+        refusal = "what is in a stack that is a Dockerfile is not known beforehand: this needs CPUID faulting"
     return Item(cell, replicate, cell.digest(**causes, replicate=replicate), format, causes, reference, refusal)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numdev.worker
 from numdev import cpu, digests
 from numdev.engines import Engine, Environment
 from numdev.engines.protocol import stack_digest
 from numdev.errors import InvalidInput, NumdevError, Problem, ProfileRefused
+from numdev.run import identities
+from numdev.spec import identity
 from numdev.spec.cell import EMULATED, NATIVE
 from numdev.spec.matrix import Matrix
 from numdev.spec.stack import Stack, load_stack
@@ -78,19 +81,20 @@ def resolve(matrix: Matrix, images: Path, cache: Path, say: Say, make: bool = Tr
     emulated: dict[str, cpu.Emulated] = {}
     refusals: dict[tuple[str, str], str] = {}
     sides: dict[str, set[str]] = {}
+    factors: dict[str, Mapping[str, Any]] = {cpu.HOST: {}}
     for cell in matrix.cells:
-        sides.setdefault(cell.profile, set()).add(cell.factors["silicon"])
+        if not identity.refusal(cell.factors):
+            sides.setdefault(cell.profile, set()).add(cell.factors["silicon"])
+            factors[cell.profile] = cell.factors
     if matrix.reference:
         # The reference is computed by the real processor, whatever the cells are shown.
         sides.setdefault(cpu.HOST, set()).add(NATIVE)
+    problems += identities.problems(matrix)
     for name, wanted in sorted(sides.items()):
         try:
             found, why = _sides(name, wanted, host, matrix)
         except InvalidInput as error:
-            problems += [
-                Problem(f"{matrix.path}: factors.profile: {item.where}", item.what, item.remedy)
-                for item in error.problems
-            ]
+            problems += identities.blamed(matrix, factors[name], error)
             continue
         for silicon, shown in found.items():
             if isinstance(shown, cpu.Emulated) and silicon == EMULATED:
@@ -100,7 +104,7 @@ def resolve(matrix: Matrix, images: Path, cache: Path, say: Say, make: bool = Tr
         refusals.update({(name, silicon): reason for silicon, reason in why.items()})
     refused = {
         name: "; ".join(dict.fromkeys(refusals[name, silicon] for silicon in sorted(wanted)))
-        for name, wanted in sides.items()
+        for name, wanted in sorted(sides.items())
         if name != cpu.HOST and all((name, silicon) in refusals for silicon in wanted)
     }
     workloads: dict[str, Prepared] = {}
@@ -119,7 +123,7 @@ def _sides(name: str, wanted: set[str], host: cpu.Host, matrix: Matrix) -> tuple
     folder = matrix.path.parent
     if wanted == {NATIVE, EMULATED} and name != cpu.HOST:
         try:
-            native, other = cpu.pair(name, host, matrix.enforce, folder)
+            native, other = cpu.pair(name, host, matrix.enforce, folder, matrix.missing)
             return {NATIVE: native, EMULATED: other}, {}
         except ProfileRefused:
             # One side is missing at least: which one is said below.
@@ -131,7 +135,8 @@ def _sides(name: str, wanted: set[str], host: cpu.Host, matrix: Matrix) -> tuple
             why[silicon] = "`host` is this very processor, and no other can be it: name a profile to emulate"
             continue
         try:
-            shown = cpu.enforced(name, host, cpu.EMULATE if silicon == EMULATED else matrix.enforce, folder)
+            rung = cpu.EMULATE if silicon == EMULATED else matrix.enforce
+            shown = cpu.enforced(name, host, rung, folder, matrix.missing)
         except ProfileRefused as error:
             why[silicon] = error.why
             continue

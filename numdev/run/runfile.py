@@ -9,10 +9,11 @@ from pydantic import Field, JsonValue
 from numdev import cpu
 from numdev.analysis import Answer, Observation, OutputRef, answer
 from numdev.errors import InvalidInput, StoreFailed
+from numdev.run import identities
 from numdev.run.plan import Item, Plan
 from numdev.run.resolve import Resolved
 from numdev.run.told import notes
-from numdev.spec import yamlfile
+from numdev.spec import identity, yamlfile
 from numdev.spec.cell import DEFAULTS
 from numdev.store import Record, Store
 
@@ -42,6 +43,7 @@ class Run(yamlfile.Strict):
     labels: dict[str, list[str]]
     profiles: dict[str, dict[str, str]]
     refused: dict[str, str]
+    lowered: dict[str, str] = Field(default={}, description="profiles shown without features that the host lacks")
     workloads: dict[str, JsonValue]
     cells: list[RunCell]
 
@@ -50,15 +52,13 @@ def make_run(resolved: Resolved, plan: Plan, engine: dict[str, Any]) -> Run:
     """The description of a run of this plan."""
     matrix = resolved.matrix
     factors = {"stack": [], "profile": [], **{key: [] for key in matrix.factors}}
-    for item in plan.items:
-        if item.reference:
-            continue
-        for key, level in item.cell.factors.items():
-            if key not in factors and level == DEFAULTS.get(key):
-                continue
-            levels = factors.setdefault(key, [])
-            if str(level) not in levels:
-                levels.append(str(level))
+    cells = {id(item.cell): item.cell for item in plan.items if not item.reference}
+    for cell in cells.values():
+        for key, level in cell.factors.items():
+            if level != DEFAULTS.get(key):
+                factors.setdefault(key, [])
+    for key, levels in factors.items():
+        levels += dict.fromkeys(str(cell.factors.get(key, DEFAULTS.get(key, ""))) for cell in cells.values())
     for key, levels in factors.items():
         declared = [str(level) for level in matrix.factors.get(key, [])]
         levels.sort(key=lambda level: declared.index(level) if level in declared else len(declared))
@@ -70,8 +70,9 @@ def make_run(resolved: Resolved, plan: Plan, engine: dict[str, Any]) -> Run:
         order=list(factors),
         baseline={key: str(matrix.baseline.get(key, levels[0])) for key, levels in factors.items() if levels},
         labels={name: list(workload.labels) for name, workload in resolved.workloads.items() if workload.labels},
-        profiles={name: profile_facts(name, resolved) for name in factors["profile"]},
+        profiles=_facts(factors, resolved),
         refused=resolved.refused,
+        lowered=identities.lowered({**resolved.emulated, **resolved.profiles}),
         workloads={name: workload.json() for name, workload in sorted(resolved.workloads.items())},
         cells=[_cell(item, list(factors)) for item in plan.items],
     )
@@ -86,6 +87,19 @@ def _cell(item: Item, factors: list[str]) -> RunCell:
         replicate=item.replicate,
         reference=item.reference,
     )
+
+
+def _facts(factors: dict[str, list[str]], resolved: Resolved) -> dict[str, dict[str, str]]:
+    """Facts of the levels of `profile`, but not those that other factors of this matrix change."""
+    changed = {"vendor": factors.get("vendor", []), "simd": factors.get("features", [])}
+    return {
+        name: {
+            key: fact
+            for key, fact in profile_facts(name, resolved).items()
+            if set(changed.get(key, [])) <= {identity.OWN}
+        }
+        for name in factors["profile"]
+    }
 
 
 def profile_facts(name: str, resolved: Resolved) -> dict[str, str]:
@@ -129,7 +143,9 @@ def observe(cell: RunCell, record: Record) -> Observation:
 
 def answer_of(run: Run, store: Store) -> Answer:
     """The answer from what the store has of a run; cells that it lacks are missing, and counted as such."""
-    found = [(cell, store.record(cell.digest)) for cell in run.cells if store.has(cell.digest)]
+    # What this host could not show is said once, whatever was changed of it.
+    cells = [cell for cell in run.cells if cell.reference or identity.compose(cell.factors) not in run.refused]
+    found = [(cell, store.record(cell.digest)) for cell in cells if store.has(cell.digest)]
     return answer(
         [observe(cell, record) for cell, record in found],
         store.load,
@@ -137,7 +153,8 @@ def answer_of(run: Run, store: Store) -> Answer:
         order=run.factors,
         labels=run.labels,
         profile_facts=run.profiles,
-        refused=run.refused,
+        refused=identities.fewest(run.refused),
+        lowered=run.lowered,
         notes=notes(found),
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from numdev import cpu
 from numdev.cpu.emulated import SLOWER
+from numdev.run import identities
 from numdev.run.resolve import Resolved
 from numdev.spec.cell import EMULATED, NATIVE
 from numdev.store import Record
@@ -22,24 +23,32 @@ def rungs(resolved: Resolved) -> list[str]:
         by.setdefault(shown.rung, []).append(name)
     said = []
     if names := by.get(cpu.REWRITE):
-        said.append(f"Shown by rewritten libraries, for CPUID cannot fault here: {', '.join(names)}.")
+        said.append(f"Shown by rewriting CPUID in memory, for it cannot fault here: {_few(names)}.")
     emulated = {name: shown for name, shown in resolved.profiles.items() if isinstance(shown, cpu.Emulated)}
     for which, shown in (("Emulated", emulated), ("Emulated as the other silicon", resolved.emulated)):
         if shown:
             version = next(iter(shown.values())).emulator.version
             limit = resolved.matrix.limits.timeout
             said.append(
-                f"{which} by {version}, {SLOWER} and with its own caches: {', '.join(shown)}. Each run ends after {limit}."
+                f"{which} by {version}, {SLOWER} and with its own caches: {_few(shown)}. Each run ends after {limit}."
             )
     if names := by.get(cpu.KNOBS):
         said.append(
-            f"Shown by the libraries' own knobs, which is partial, on this processor's real CPUID: {', '.join(names)}."
+            f"Shown by the libraries' own knobs, which is partial, on this processor's real CPUID: {_few(names)}."
         )
+    left_out: dict[tuple[str, ...], list[str]] = {}
     for name, shown in resolved.emulated.items():
         if shown.paired:
-            without = f" and without {', '.join(shown.dropped)}" if shown.dropped else ""
-            said.append(f"{name}: both sides of `silicon` with QEMU's caches{without}, to be alike.")
+            left_out.setdefault(shown.dropped, []).append(name)
+    for dropped, names in left_out.items():
+        without = f" and without {', '.join(dropped)}" if dropped else ""
+        said.append(f"{_few(names)}: both sides of `silicon` with QEMU's caches and cores{without}, to be alike.")
     return said
+
+
+def _few(names: Iterable[str]) -> str:
+    """Profiles without the variants of them: what is said of one is said of those."""
+    return ", ".join(identities.fewest(dict.fromkeys(names, "")))
 
 
 def notes(found: Iterable[tuple[RunCell, Record]]) -> list[str]:

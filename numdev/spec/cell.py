@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from numdev import digests
+from numdev.spec import identity
 
 # The factors a matrix may vary, with the level each has where the matrix says nothing. A batch of `all` is the
 # workload's inputs as they are.
 DEFAULTS: dict[str, Any] = {
-    "profile": "host",
+    "profile": identity.HOST,
+    **dict.fromkeys(identity.FACTORS, identity.OWN),
     "threads": 1,
     "optimization": "all",
     "precision": "float32",
@@ -37,7 +39,8 @@ class Cell:
 
     @property
     def profile(self) -> str:
-        return self.factors["profile"]
+        """The whole CPU that is shown: the level of `profile` with what `features`, `vendor`, ... change of it."""
+        return identity.compose(self.factors)
 
     @property
     def emulated(self) -> bool:
@@ -52,7 +55,7 @@ class Cell:
         """A short name for people: only what is not at its default."""
         parts = [self.workload, self.stack, self.profile]
         for key, value in self.factors.items():
-            if key not in ("stack", "profile") and DEFAULTS.get(key) != value:
+            if key not in ("stack", "profile", *identity.FACTORS) and DEFAULTS.get(key) != value:
                 parts.append(f"{key}={value}")
         return " ".join(parts)
 
@@ -70,7 +73,8 @@ class Cell:
             worker: digest of the code that runs in the cell.
             replicate: the number of the repetition, from 1.
         """
-        options = {key: value for key, value in self.factors.items() if key not in ("stack", "profile")}
+        covered = ("stack", "profile", *identity.FACTORS)
+        options = {key: value for key, value in self.factors.items() if key not in covered}
         if not self.emulated:
             # The default came later than the first stores, whose names for the same causes are still good.
             del options["silicon"]

@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue, field_validator
 
 from numdev import digests
 from numdev.errors import InvalidInput, Problem
-from numdev.spec import yamlfile
+from numdev.spec import identity, yamlfile
 from numdev.spec.cell import DEFAULTS, OPTION, SILICON, Cell
 from numdev.spec.quantities import duration, memory
 from numdev.spec.workload import DeclaredWorkload, parse_workload
@@ -65,6 +65,9 @@ class MatrixFile(yamlfile.Strict):
     enforce: Literal["cpuid", "rewrite", "emulate", "knobs", "best"] = Field(
         default="cpuid", description="how profiles are shown"
     )
+    missing: Literal["refuse", "intersect"] = Field(
+        default="refuse", description="what becomes of a profile with features that the host lacks"
+    )
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class Matrix:
     baseline: dict[str, Any]
     limits: Limits
     enforce: str = "cpuid"
+    missing: str = "refuse"
 
     @property
     def name(self) -> str:
@@ -131,6 +135,7 @@ def load_matrix(path: Path) -> Matrix:
         baseline=dict(file.baseline),
         limits=file.limits,
         enforce=file.enforce,
+        missing=file.missing,
     )
 
 
@@ -146,6 +151,8 @@ def _level_problem(key: str, level: Any) -> str:
         return f"{level!r} is not one of {', '.join(_WORDS[key])}"
     elif not _LEVEL.fullmatch(level):
         return f"{level!r} has characters that a level cannot have"
+    elif key in identity.FACTORS:
+        return identity.problem(key, level)
     return ""
 
 
@@ -153,7 +160,7 @@ def _known(key: str) -> bool:
     return key == "stack" or key in DEFAULTS or OPTION.fullmatch(key) is not None
 
 
-_FACTORS = "factors are stack, profile, threads, optimization, precision, batch, silicon, session.KEY and env.NAME"
+_FACTORS = f"factors are stack, {', '.join(DEFAULTS)}, session.KEY and env.NAME"
 
 
 def _factor_problems(file: MatrixFile, where: str) -> Iterator[Problem]:

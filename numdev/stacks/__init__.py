@@ -6,21 +6,21 @@ from numdev.stacks.image import ImagePlan, image_plan, write_archive
 from numdev.stacks.lock import Locked, read_lock
 from numdev.stacks.recipe import dockerfile_for
 from numdev.stacks.relock import relock
-from numdev.stacks.rewritten import Rewritten, rewritten_site
 from numdev.stacks.site import SITE, Site, known_site, site_for
+from numdev.stacks.sites import cpuid_sites, finder
 
 __all__ = [
     "SITE",
     "ImagePlan",
     "Locked",
-    "Rewritten",
     "Site",
+    "cpuid_sites",
     "dockerfile_for",
+    "finder",
     "image_plan",
     "known_site",
     "read_lock",
     "relock",
-    "rewritten_site",
     "site_for",
     "write_archive",
 ]

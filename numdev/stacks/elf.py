@@ -82,15 +82,6 @@ def find_cpuid(data: bytes) -> Found:
     return Found(tuple(instructions), tuple(undecided))
 
 
-def replace_cpuid(data: bytes, trap: bytes) -> tuple[bytes, Found]:
-    """The file with every CPUID instruction replaced by another of two bytes, and what was found. Raises NotElf."""
-    found = find_cpuid(data)
-    changed = bytearray(data)
-    for at in found.instructions:
-        changed[at : at + 2] = trap
-    return bytes(changed), found
-
-
 def _occurrences(data: bytes, start: int, end: int) -> list[int]:
     found = []
     at = data.find(CPUID, start, end)

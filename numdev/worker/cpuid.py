@@ -23,13 +23,14 @@ EVERY_LEAF = (*range(0x40), *range(0x80000000, 0x80000040), *range(0x40000000, 0
 # Leaves whose answer names the core that executes them, or the caches it shares.
 PER_CORE = frozenset((1, 4, 0xB, 0x1A, 0x1F, 0x8000001D, 0x8000001E))
 LIMIT = 1 << 20
+_KEPT_LIMIT = 4096
 
 # INT 0x42, which stands for CPUID in rewritten libraries: as long, used by no program, and refused by the kernel with
 # the very signal that a faulting CPUID gives.
 INSTRUCTION, TRAP = b"\x0f\xa2", b"\xcd\x42"
 
 # void cpuid(uint32_t *eax_ebx_ecx_edx): eax and ecx are read from the array, all four are written to it.
-_CODE = bytes.fromhex("53 4989f8 418b00 418b4808 0fa2 418900 41895804 41894808 4189500c 5b c3")
+CODE = bytes.fromhex("53 4989f8 418b00 418b4808 0fa2 418900 41895804 41894808 4189500c 5b c3")
 
 
 class TableError(ValueError):
@@ -43,28 +44,37 @@ class Cpuid:
         if platform.machine() not in ("x86_64", "AMD64"):
             raise OSError(f"CPUID is an instruction of x86-64 processors; this is {platform.machine()}")
         self._page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-        self._page.write(_CODE.replace(INSTRUCTION, instruction))
+        self._page.write(CODE.replace(INSTRUCTION, instruction))
         address = ctypes.addressof(ctypes.c_char.from_buffer(self._page))
         self._call = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_uint32))(address)
-        self._registers = (ctypes.c_uint32 * 4)()
+        self._kept: Dict[Tuple[int, int, int], Registers] = {}
+        self._allowed = os.sched_getaffinity(0)
 
     def __call__(self, leaf: int, subleaf: int = 0) -> Registers:
         """EAX, EBX, ECX and EDX of one leaf."""
-        registers = self._registers
-        registers[0], registers[2] = leaf, subleaf
+        # An array of its own: other threads run while this one is answered.
+        registers = (ctypes.c_uint32 * 4)(leaf, 0, subleaf, 0)
         self._call(registers)
         return (registers[0], registers[1], registers[2], registers[3])
 
     def on(self, processor: int, leaf: int, subleaf: int) -> Registers:
-        """The same, executed on one of this machine's processors: some leaves name the core they run on."""
-        allowed = os.sched_getaffinity(0)
-        if processor not in allowed or len(allowed) == 1:
-            return self(leaf, subleaf)
-        os.sched_setaffinity(0, {processor})
-        try:
-            return self(leaf, subleaf)
-        finally:
-            os.sched_setaffinity(0, allowed)
+        """The same, executed on one of this machine's processors: some leaves name the core they run on.
+
+        What a core says of itself does not change; it is asked once.
+        """
+        key = (processor, leaf, subleaf)
+        if key not in self._kept:
+            if processor not in self._allowed:
+                return self(leaf, subleaf)
+            before = os.sched_getaffinity(0)
+            os.sched_setaffinity(0, {processor})
+            try:
+                if len(self._kept) >= _KEPT_LIMIT:
+                    self._kept.clear()
+                self._kept[key] = self(leaf, subleaf)
+            finally:
+                os.sched_setaffinity(0, before)
+        return self._kept[key]
 
 
 class Table:

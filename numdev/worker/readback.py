@@ -67,7 +67,7 @@ def _cpuid(table_file: str) -> Dict[str, Any]:
     """Executes CPUID: how often the launcher was asked so far, and which leaves do not answer as the table says."""
     table = cpuids.read_table(table_file)
     real = cpuids.Cpuid(table.instruction)
-    in_force, traps, _, _ = real(cpuids.MAGIC)
+    in_force, traps, uncovered, _ = real(cpuids.MAGIC)
     if in_force != 1:
         return {"traps": 0, "mismatches": []}
     mismatches: List[str] = []
@@ -78,7 +78,7 @@ def _cpuid(table_file: str) -> Dict[str, Any]:
             continue
         if any((e ^ r) & ~m & 0xFFFFFFFF for e, r, m in zip(expected, real(leaf, subleaf), mask)):
             mismatches.append(f"{leaf:#x}.{subleaf}")
-    return {"traps": traps, "mismatches": mismatches}
+    return {"traps": traps, "mismatches": mismatches, "uncovered": uncovered}
 
 
 def _identity() -> List[List[int]]:

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import struct
+from typing import List, NamedTuple
 
-SINGLESTEP, CONT, GETREGS, SETREGS = 9, 7, 12, 13
-GETSIGINFO, SEIZE, LISTEN = 0x4202, 0x4206, 0x4208
+PEEKTEXT, POKETEXT, CONT, SINGLESTEP, GETREGS, SETREGS, SYSCALL = 1, 4, 7, 9, 12, 13, 24
+GETSIGINFO, SEIZE, LISTEN, GETSIGMASK, SETSIGMASK = 0x4202, 0x4206, 0x4208, 0x420A, 0x420B
 
-OPTION_FORK, OPTION_VFORK, OPTION_CLONE, OPTION_EXEC, OPTION_EXITKILL = 2, 4, 8, 16, 0x100000
-EVENT_EXEC, EVENT_STOP = 4, 128
+# Fork, vfork, clone and exec are events; system calls are told from signals, and stop where a filter says so.
+OPTIONS = 1 | 2 | 4 | 8 | 16 | 0x80
+OPTION_EXITKILL = 0x100000
+EVENT_EXEC, EVENT_SECCOMP, EVENT_STOP = 4, 7, 128
+# How a stop at the end of a system call shows itself (PTRACE_O_TRACESYSGOOD).
+SYSCALL_STOP = signal.SIGTRAP | 0x80
 # A fault that the kernel raised itself, without an address: what a faulting CPUID gives.
 SI_KERNEL = 0x80
 
@@ -78,12 +84,11 @@ def ptrace(request: int, pid: int, address: int = 0, data: object = None) -> Non
 
 
 def seize(pid: int) -> None:
-    options = OPTION_FORK | OPTION_VFORK | OPTION_CLONE | OPTION_EXEC | OPTION_EXITKILL
-    ptrace(SEIZE, pid, 0, ctypes.c_void_p(options))
+    ptrace(SEIZE, pid, 0, ctypes.c_void_p(OPTIONS | OPTION_EXITKILL))
 
 
-def resume(pid: int, signal: int = 0) -> None:
-    ptrace(CONT, pid, 0, ctypes.c_void_p(signal))
+def resume(pid: int, signal: int = 0, request: int = CONT) -> None:
+    ptrace(request, pid, 0, ctypes.c_void_p(signal))
 
 
 def registers(pid: int) -> Registers:
@@ -117,12 +122,66 @@ def read_memory(pid: int, address: int, size: int) -> bytes:
 
 def bytes_at(pid: int, address: int) -> bytes:
     """The eight bytes at `address`, by one call; b"" where they are not all mapped."""
-    PEEKTEXT = 1
     ctypes.set_errno(0)
     word = _ptrace(PEEKTEXT, pid, address, None)
     if word == -1 and ctypes.get_errno():
         return b""
     return struct.pack("=q", word)
+
+
+def write_bytes(pid: int, address: int, data: bytes) -> bool:
+    """Writes up to eight bytes, into code too; False where that cannot be done."""
+    # The word must not reach into a page that is not there.
+    start = address & ~7
+    size = 8 if address + len(data) <= start + 8 else 16
+    words = [bytes_at(pid, start + offset) for offset in range(0, size, 8)]
+    if not all(words):
+        return False
+    changed = bytearray(b"".join(words))
+    changed[address - start : address - start + len(data)] = data
+    try:
+        for offset in range(0, size, 8):
+            word = struct.unpack_from("=Q", changed, offset)[0]
+            ptrace(POKETEXT, pid, start + offset, ctypes.c_void_p(word))
+    except OSError:
+        return False
+    return True
+
+
+def blocked_signals(pid: int) -> int:
+    """The thread's mask of blocked signals; bit N-1 is signal N."""
+    mask = ctypes.c_uint64()
+    ptrace(GETSIGMASK, pid, 8, ctypes.addressof(mask))
+    return mask.value
+
+
+def set_blocked_signals(pid: int, mask: int) -> None:
+    ptrace(SETSIGMASK, pid, 8, ctypes.addressof(ctypes.c_uint64(mask)))
+
+
+class Mapping(NamedTuple):
+    """A part of a file that a process has mapped as code: addresses, offset in the file, path in its own world."""
+
+    start: int
+    end: int
+    offset: int
+    path: str
+
+
+def code_mappings(pid: int) -> List[Mapping]:
+    """The files that `pid` has mapped as code; anonymous memory is none."""
+    found = []
+    try:
+        with open(f"/proc/{pid}/maps", "rb") as file:
+            lines = file.read().splitlines()
+    except (ProcessLookupError, FileNotFoundError):
+        raise Gone(pid) from None
+    for line in lines:
+        fields = line.split(None, 5)
+        if len(fields) == 6 and fields[1][2:3] == b"x" and fields[5][:1] == b"/":
+            start, _, end = fields[0].partition(b"-")
+            found.append(Mapping(int(start, 16), int(end, 16), int(fields[2], 16), os.fsdecode(fields[5])))
+    return found
 
 
 def vdso(pid: int) -> int:

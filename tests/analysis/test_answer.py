@@ -236,7 +236,7 @@ def test_classes_that_only_their_later_samples_separate():
     one = batches(lambda cell: BASE + later * (cell["profile"] == "v2")).workload_answer()
     assert [len(each.alike) for each in one.classes] == [2, 1, 1]
     assert said(one)["batch"] == "no effect (2 pairs)"
-    assert said(one)["profile"] == "the 2 levels differ; 1 of 2 pairs differ"
+    assert said(one)["profile"] == "the 2 levels differ; 1 of 2 pairs differ, only with batch 4"
 
 
 def test_batches_of_another_layout_are_not_compared():

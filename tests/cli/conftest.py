@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pytest
 from numdev import cli
 from numdev.cli import matrix as matrix_commands
 from numdev.engines import MemoryEngine, Played
+from numdev.worker import launcher
 
 BASE = 'suite: bookworm\npython: "3.11"\nglibc: "2.36"\ninclude: [python3]\nepoch: 1704067200\n'
 STACK = 'base: bookworm\npython: "3.11"\nbackend: onnxruntime\npins: {tiny: "1.0"}\n'
@@ -34,6 +36,7 @@ def numdev(monkeypatch, capsys) -> Callable[..., Done]:
 
     def run(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["numdev", *map(str, arguments)])
+        monkeypatch.setattr(launcher, "end_as", lambda status: sys.exit(os.waitstatus_to_exitcode(status)))
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             cli.main()

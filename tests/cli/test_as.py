@@ -9,6 +9,10 @@ import sys
 
 import pytest
 
+from numdev import cpu
+from numdev.cpu.features import FEATURES
+from numdev.worker import launcher
+
 NUMDEV = [sys.executable, "-c", "from numdev.cli import main; main()", "as"]
 pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="CPUID is an instruction of x86-64")
 
@@ -69,3 +73,39 @@ def test_a_knob_in_the_users_shell_is_said(monkeypatch):
     done = subprocess.run([*NUMDEV, "host", "--", "true"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "OPENBLAS_CORETYPE=Haswell is set: OpenBLAS obeys it, whatever the processor" in done.stderr
+
+
+@pytest.fixture
+def poor(monkeypatch):
+    """A processor that has all but AVX-512 VNNI and SHA, and a launcher that only remembers what it was to show."""
+    leaves: dict[tuple[int, int], list[int]] = {(0x80000000, 0): [0x80000021, 0, 0, 0], (0, 0): [0x24, 0, 0, 0]}
+    for name, (leaf, subleaf, register, bit) in FEATURES.items():
+        row = leaves.setdefault((leaf, subleaf), [0, 0, 0, 0])
+        row[register] |= (name not in ("avx512_vnni", "sha_ni")) << bit
+    leaves[7, 0][0] = 1
+    host = cpu.Host({key: tuple(row) for key, row in leaves.items()}, "")
+    tables = []
+    monkeypatch.setattr(cpu, "host", lambda: host)
+    monkeypatch.setattr(launcher, "run", lambda table, *rest, **options: tables.append(table) or 0)
+    return tables
+
+
+def test_what_this_processor_lacks_is_refused_with_the_list(numdev, poor):
+    done = numdev("as", "icelake-sp", "true")
+    assert (done.code, poor) == (7, [])
+    assert "its processor lacks avx512_vnni;" in done.err
+    assert "numdev as --intersect" in done.err
+
+
+def test_what_is_left_out_is_said(numdev, poor):
+    done = numdev("as", "--intersect", "icelake-sp", "true")
+    assert (done.code, len(poor)) == (0, 1)
+    assert "icelake-sp is shown without what this processor lacks: avx512_vnni, sha_ni" in done.err
+    leaf, subleaf, register, bit = FEATURES["avx512_vnni"]
+    assert not poor[0].values[leaf, subleaf][register] >> bit & 1
+    assert poor[0].values[7, 0][1] >> 16 & 1, "AVX-512 itself is there"
+
+
+def test_where_nothing_is_left_out_nothing_is_said(numdev, poor):
+    done = numdev("as", "--intersect", "haswell", "true")
+    assert (done.code, done.err, len(poor)) == (0, "", 1)

@@ -159,6 +159,30 @@ def test_a_small_network_has_a_class_for_each_simd_level(tmp_path, engine):
     assert answer["sufficient"]["sets"] == [["profile"]]
 
 
+def test_the_parts_of_an_identity_are_told_apart(tmp_path):
+    """MKL in torch goes by the vendor, onnxruntime by features alone, and neither by the caches."""
+    needs("haswell")
+    matrix = """
+        numdev: 1
+        enforce: best
+        factors:
+          stack: [{stack}]
+          profile: [haswell]
+          features: [own, -fma]
+          vendor: [own, AMD]
+          caches: [own, icelake-sp]
+        exclude: [{{features: -fma, caches: icelake-sp}}, {{features: -fma, vendor: AMD}}]
+        workloads: [cnn-small]
+        """
+    for stack, moving in (("torch-2.13", {"features", "vendor"}), ("onnxruntime-1.32", {"features"})):
+        (tmp_path / stack).mkdir()
+        answer = run(tmp_path / stack, matrix.format(stack=stack), "local")["cnn-small"]
+        found = {one["factor"]: one["status"] for one in answer["effects"]}
+        assert {name for name, status in found.items() if status == "depends"} == moving
+        assert found["caches"] == "no effect"
+        assert answer["without_class"] == []
+
+
 @pytest.mark.faulting
 def test_the_rungs_give_the_same_bytes(tmp_path):
     """Rewritten libraries and CPUID faulting are two ways to the same answer: each is the other's oracle."""
@@ -186,7 +210,6 @@ def test_the_rungs_give_the_same_bytes(tmp_path):
     assert all(tensors[0].values())
 
 
-@pytest.mark.faulting
 def test_a_program_as_haswell_has_the_haswell_kernel():
     needs("haswell")
     code = (

@@ -127,16 +127,16 @@ class TestQemuIsAsked:
 
 class TestEmulated:
     def made(self, **changes) -> Emulated:
-        return Emulated(cpu.load("haswell"), None, (), "base", FAKE, **changes)
+        return Emulated(cpu.load("haswell"), None, **{"argument": "base", "emulator": FAKE, **changes})
 
     def test_facts_and_digest_name_the_rung_and_the_emulator(self):
         facts = self.made().facts()
         assert facts["rung"] == cpu.EMULATE
-        assert facts["not_shown"] == ["caches"]
+        assert facts["not_shown"] == ["caches", "topology"]
         assert facts["sha256"] == FAKE.sha256
         other = Emulator(FAKE.path, FAKE.version, "1" * 64, True)
-        assert self.made().digest != Emulated(cpu.load("haswell"), None, (), "base", other).digest
-        assert self.made().digest != Emulated(cpu.load("haswell"), None, (), "base,+avx", FAKE).digest
+        assert self.made().digest != self.made(emulator=other).digest
+        assert self.made().digest != self.made(argument="base,+avx").digest
 
     @pytest.mark.parametrize(
         "said", [None, [], "text", [[1, 2, 3]], [[0, 0, 1, 1, 1, -1]], [[0, 0, 1, 1, 1, True]], {}]

@@ -12,7 +12,7 @@ from numdev.errors import ProfileRefused
 
 def shown(name: str) -> cpu.Knobbed:
     profile = cpu.load(name)
-    return cpu.Knobbed(profile, None, (), knobs.for_profile(profile))
+    return cpu.Knobbed(profile, None, settings=knobs.for_profile(profile))
 
 
 def realised(**found) -> dict:

@@ -140,3 +140,36 @@ def test_the_two_sides_answer_alike(name):
     assert [(one.level, one.type, one.bytes, one.ways) for one in first] == [
         (one.level, one.type, one.bytes, one.ways) for one in second
     ]
+
+
+@pytest.mark.usefixtures("with_qemu")
+class TestIntersect:
+    """`missing: intersect`: a profile without what a rung lacks, and no word about what libraries choose on it."""
+
+    def test_qemu_shows_what_it_has(self):
+        shown = cpu.enforced("skylake-sp", ABLE, cpu.EMULATE, missing=cpu.INTERSECT)
+        assert {"avx512f", "avx512bw"} <= set(shown.essential) <= set(shown.dropped)
+        assert "rtm" in set(shown.dropped) - set(shown.essential)
+        assert shown.facts()["intersected"] == list(shown.essential)
+        assert shown.profile.expect.openblas == []
+        assert "+avx512f" not in shown.argument
+        assert "+avx2" in shown.argument
+
+    def test_knobs_tell_of_what_the_host_has(self):
+        leaves = {**LEAVES, (7, 0): (1, ALL & ~(1 << 16), ALL, ALL)}
+        shown = cpu.enforced("skylake-sp", cpu.Host(leaves, ""), cpu.KNOBS, missing=cpu.INTERSECT)
+        assert "avx512bw" in shown.essential, "it cannot be without the foundation"
+        assert shown.settings["ATEN_CPU_CAPABILITY"] == "avx2"
+        assert shown.settings["OPENBLAS_CORETYPE"] == "Haswell"
+
+    def test_both_sides_of_a_pair_are_without_what_one_lacks(self, monkeypatch):
+        monkeypatch.setattr(emulated, "processor", lambda emulator, argument: cpu.Host(LEAVES, ""))
+        monkeypatch.setattr(ladder, "profile_of", lambda captured, name: cpu.load("haswell"))
+        native, other = cpu.pair("skylake-sp", ABLE, cpu.BEST, missing=cpu.INTERSECT)
+        assert native.essential == other.essential != ()
+        assert native.profile.features == other.profile.features
+        row = native.table.values[7, 0]
+        assert row[1] >> 16 & 1 == 0
+        assert row[1] >> 5 & 1 == 1
+        with pytest.raises(ProfileRefused, match="cannot be emulated"):
+            cpu.pair("skylake-sp", ABLE, cpu.BEST)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 
 import pytest
 
@@ -12,28 +11,32 @@ from numdev.cpu.features import FEATURES, INCIDENTAL, SIMD, present, simd_level
 from numdev.cpu.host import Host
 from numdev.cpu.table import build, check_subset, replica, shown
 from numdev.errors import InvalidInput, ProfileRefused
+from numdev.spec import yamlfile
 from numdev.worker.cpuid import Cpuid, Table, parse
 
 NAMES = cpu.names()[1:]
 
-# The dumps of real processors that the catalogue's entries stand for, where their folder is here.
+# The dumps of real processors, and the catalogue's entries that stand for the same ones.
 DUMPS = {
-    "nehalem": "nehalem-ep",
-    "sandybridge": "sandybridge-e",
-    "ivybridge": "ivybridge-ep",
-    "haswell": "haswell-ep",
-    "broadwell": "broadwell-ep",
-    "skylake-sp": "skylake-sp",
+    "alderlake": "alderlake",
+    "broadwell-ep": "broadwell",
     "cascadelake-sp": "cascadelake-sp",
-    "icelake-sp": "icelake-sp",
-    "sapphirerapids": "sapphirerapids",
-    "zen1": "zen-naples",
-    "zen2": "zen2-rome",
-    "zen3": "zen3-milan",
-    "zen4": "zen4-genoa",
-    "zen5": "zen5-turin",
     "graniterapids": "graniterapids",
+    "haswell-ep": "haswell",
+    "icelake-sp": "icelake-sp",
+    "ivybridge-ep": "ivybridge",
+    "nehalem-ep": "nehalem",
+    "sandybridge-e": "sandybridge",
+    "sapphirerapids": "sapphirerapids",
+    "skylake-sp": "skylake-sp",
+    "zen-naples": "zen1",
+    "zen2-rome": "zen2",
+    "zen3-milan": "zen3",
+    "zen4-genoa": "zen4",
+    "zen5-turin": "zen5",
 }
+# What of leaves 4 and 0x8000001D is geometry; the rest is inclusiveness, and how addresses are spread.
+GEOMETRY = (0xFFFFC1FF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
 
 
 def rich_host(vendor: str = "GenuineIntel") -> Host:
@@ -138,6 +141,56 @@ def test_incidental_features_are_dropped_and_said():
     assert result.facts()["dropped"] == ["sha_ni"]
 
 
+def without(host: Host, *features: str) -> Host:
+    leaves = dict(host.leaves)
+    for feature in features:
+        leaf, subleaf, register, bit = FEATURES[feature]
+        row = list(leaves[leaf, subleaf])
+        row[register] &= ~(1 << bit)
+        leaves[leaf, subleaf] = tuple(row)
+    return dataclasses.replace(host, leaves=leaves)
+
+
+class TestIntersect:
+    """A profile without what the host lacks: only where that is asked for, and never silently."""
+
+    def test_what_needs_a_missing_feature_goes_with_it(self):
+        host = without(rich_host(), "avx512f", "sha_ni")
+        result = shown("icelake-sp", host, missing=cpu.INTERSECT)
+        gone = {name for name in cpu.load("icelake-sp").features if name.startswith("avx512")}
+        assert set(result.essential) == gone
+        assert set(result.dropped) == {*gone, "sha_ni"}
+        assert present(seen(result.table, host)) == set(cpu.load("icelake-sp").features) - gone - {"sha_ni"}
+        assert result.profile.simd == "AVX2"
+        assert result.facts()["intersected"] == sorted(gone)
+        assert result.facts()["dropped"] == sorted({*gone, "sha_ni"})
+
+    def test_nothing_is_expected_of_what_is_left(self):
+        host = without(rich_host(), "avx512f")
+        assert shown("skylake-sp", host, missing=cpu.INTERSECT).profile.expect.torch == []
+        assert shown("haswell", host, missing=cpu.INTERSECT).profile.expect.torch == ["AVX2"]
+
+    def test_whoever_lacks_nothing_sees_the_same(self):
+        host = rich_host()
+        for name in NAMES:
+            one, other = shown(name, host), shown(name, host, missing=cpu.INTERSECT)
+            assert (one.digest, one.dropped, other.essential) == (other.digest, other.dropped, ())
+            assert "intersected" not in other.facts()
+
+    def test_the_digest_is_that_of_what_is_shown(self):
+        host = without(rich_host(), "avx512_vnni")
+        one = shown("icelake-sp", host, missing=cpu.INTERSECT)
+        assert one.digest == shown("icelake-sp-avx512_vnni", host).digest
+        assert one.digest != shown("icelake-sp", rich_host()).digest
+
+    def test_a_refusal_lists_what_would_go(self):
+        with pytest.raises(ProfileRefused) as caught:
+            shown("skylake-sp", without(rich_host(), "avx512f"))
+        for feature in ("avx512f", "avx512bw", "avx512vl"):
+            assert feature in caught.value.why
+        assert "--intersect" in caught.value.remedy
+
+
 def test_without_the_mechanism_all_but_host_are_refused():
     host = dataclasses.replace(rich_host(), refusal="it does not fault")
     with pytest.raises(ProfileRefused) as caught:
@@ -172,32 +225,101 @@ def test_simd_levels(name, level):
     assert simd_level(cpu.load(name).features) == level
 
 
-@pytest.mark.parametrize("name", DUMPS)
-def test_the_catalogue_agrees_with_real_processors(name, shared):
-    """Identity, features and caches against the register dump of the processor itself."""
-    leaves: dict[tuple[int, int], tuple[int, ...]] = {}
-    counted: dict[int, int] = {}
-    pattern = re.compile(
-        r"\s*CPUID ([0-9A-F]{8}):?\s+([0-9A-F]{8})-([0-9A-F]{8})-([0-9A-F]{8})-([0-9A-F]{8})(?:\s*\[SL (..)\])?"
+def test_every_dump_has_its_profile(shared):
+    assert {path.stem for path in (shared / "cpuid-dumps").glob("*.txt")} == set(DUMPS)
+
+
+@pytest.mark.parametrize("dump", DUMPS)
+def test_the_catalogue_agrees_with_real_processors(dump, shared):
+    """Every difference is named and explained in the profile's file, and nothing else is."""
+    captured = cpu.read_capture(shared / "cpuid-dumps" / f"{dump}.txt")
+    profile, real = cpu.load(DUMPS[dump]), cpu.profile_of(captured, dump)
+    assert (profile.vendor, profile.family, profile.model) == (real.vendor, real.family, real.model)
+    mine, theirs = (
+        [(one.level, one.type, one.bytes, one.ways, one.line, one.sets, one.threads) for one in each.caches]
+        for each in (profile, real)
     )
-    for line in (shared / "cpuid-dumps" / f"{DUMPS[name]}.txt").read_text(errors="replace").splitlines():
-        if found := pattern.match(line):
-            leaf = int(found[1], 16)
-            if leaf == 0 and leaves:
-                break
-            subleaf = int(found[6], 16) if found[6] else counted.get(leaf, 0)
-            counted[leaf] = subleaf + 1
-            leaves[leaf, subleaf] = tuple(int(found[i], 16) for i in range(2, 6))
-    dump = Host(leaves, "")
-    profile = cpu.load(name)
-    assert set(profile.features) == dump.features
-    family, model, stepping = dump.family_model_stepping
-    assert (profile.vendor, profile.family, profile.model) == (dump.vendor, family, model)
-    if name != "nehalem":  # its dump is of an engineering sample; the catalogue has the product's stepping
-        assert profile.stepping == stepping
-    assert [(c.level, c.sets - 1, c.ways - 1) for c in profile.caches] == [
-        (row[0] >> 5 & 7, row[2], row[1] >> 22) for row in dump.caches()
-    ]
+    different = {
+        "stepping": profile.stepping != real.stepping,
+        "brand": profile.brand != real.brand,
+        "max_leaf": profile.max_leaf != captured.leaves[0, 0][0],
+        "features": set(profile.features) != set(real.features),
+        "caches": mine != theirs,
+        "topology": profile.topology.model_dump(exclude={"real"}) != real.topology.model_dump(exclude={"real"}),
+    }
+    assert {key for key, differs in different.items() if differs} == set(profile.differs)
+
+
+@pytest.mark.parametrize("dump", DUMPS)
+def test_a_table_describes_cores_and_caches_as_the_processor_does(dump, shared):
+    """Register by register; only the very core's own number is another."""
+    real = Host(cpu.read_capture(shared / "cpuid-dumps" / f"{dump}.txt").leaves, "")
+    profile, host = cpu.load(DUMPS[dump]), dataclasses.replace(rich_host(), leaves={**rich_host().leaves})
+    # Not an AMD processor: what it would tell of its own cores comes from the profile.
+    host.leaves[0x80000000, 0] = (0x80000008, 0, 0, 0)
+    look = seen(build(profile, host), host)
+    amd = profile.vendor == "AuthenticAMD"
+    masks = {(0x8000001D if amd else 4, index): GEOMETRY for index in range(len(profile.caches) + 1)}
+    masks[1, 0] = (0, 0x00FFFFFF, 0, 1 << 28)
+    if amd:
+        masks[0x80000008, 0] = (0, 0, 0xFFFF, 0)
+        masks[0x8000001E, 0] = (0, 0xFF00, 0, 0)
+        masks[0x80000001, 0] = (0, 0, 1 << 1, 0)
+    for (leaf, subleaf), mask in masks.items():
+        mine, theirs = look(leaf, subleaf), real.cpuid(leaf, subleaf)
+        assert [word & bits for word, bits in zip(mine, mask, strict=True)] == [
+            word & bits for word, bits in zip(theirs, mask, strict=True)
+        ], f"leaf {leaf:#x}.{subleaf}"
+
+
+class TestTopology:
+    """Who tells what of cores: the profile how many, the real core which one it is."""
+
+    def with_ids(self) -> Host:
+        leaves = dict(rich_host().leaves)
+        leaves[1, 0] = (leaves[1, 0][0], 0x5A123456, leaves[1, 0][2], leaves[1, 0][3])
+        leaves[0xB, 0], leaves[0xB, 1] = (1, 2, 0x100, 0x5A), (3, 8, 0x201, 0x5A)
+        leaves[0x8000001E, 0] = (0x5A, 0x10D, 0x100, 0)
+        return dataclasses.replace(rich_host(), leaves=leaves)
+
+    def test_apic_ids_are_the_real_cores(self):
+        host = self.with_ids()
+        for name in NAMES:
+            look = seen(build(cpu.load(name), host), host)
+            assert look(1)[1] >> 24 == 0x5A
+            if name != "zen1":
+                assert (look(0xB, 0), look(0xB, 1)) == (host.cpuid(0xB, 0), host.cpuid(0xB, 1))
+            amd = cpu.load(name).vendor == "AuthenticAMD"
+            assert look(0x8000001E) == (host.cpuid(0x8000001E) if amd else (0, 0, 0, 0))
+
+    def test_a_processor_without_such_a_leaf_has_none(self):
+        host = self.with_ids()
+        assert seen(build(cpu.load("zen1"), host), host)(0xB, 0) == (0, 0, 0, 0)
+
+    def test_a_vendor_counts_cores_in_its_own_way(self):
+        host = self.with_ids()
+        intel, amd = (seen(build(cpu.load(name), host), host) for name in ("haswell", "haswell@vendor=AMD"))
+        assert (intel(1)[1] >> 16 & 255, intel(4, 0)[0] >> 26, intel(0x80000008)[2]) == (64, 31, 0)
+        assert (amd(1)[1] >> 16 & 255, amd(4, 0), amd(0x80000008)[2]) == (36, (0, 0, 0, 0), 0x6023)
+
+    @pytest.mark.parametrize(
+        ("topology", "what"),
+        [
+            ({"cores": 4, "threads_per_core": 2, "ids": 12}, "12 is no power of two"),
+            ({"cores": 4, "threads_per_core": 2, "ids": 4}, "4 are too few for 8 threads"),
+            ({"cores": 4, "threads_per_core": 2, "ids": 8}, "shared by more threads than the 8 that have ids"),
+            ({"cores": 0, "threads_per_core": 2, "ids": 64}, "greater than or equal to 1"),
+            ({"cores": 4, "threads_per_core": 2, "ids": 64, "real": ["0x4"]}, "0x4 tells no core's number"),
+            ({"cores": 4, "threads_per_core": 2, "ids": 64, "real": ["0xB", "0xB"]}, "a leaf stands twice"),
+            ({"cores": 4, "threads_per_core": 2, "ids": 64, "sockets": 2}, "unknown key"),
+            ({"cores": 4, "ids": 64}, "threads_per_core: missing"),
+        ],
+    )
+    def test_a_topology_that_cannot_be_is_refused(self, topology, what):
+        data = {**cpu.load("haswell").model_dump(), "topology": topology}
+        with pytest.raises(InvalidInput) as caught:
+            yamlfile.validate(cpu.Profile, data, "x")
+        assert what in str(caught.value)
 
 
 class TestRungs:
@@ -227,9 +349,3 @@ class TestRungs:
         assert seen(one.table, host)(7) == seen(other.table, host)(7)
         assert parse(other.table.text()).rewritten
         assert other.facts()["rung"] == "rewrite"
-
-    def test_glibc_is_told_what_to_hide_by_rewriting_only(self):
-        host = rich_host()
-        assert shown("nehalem", host).variables == {}
-        hidden = shown("nehalem", host, cpu.REWRITE).variables["GLIBC_TUNABLES"]
-        assert hidden == "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-FMA,-FMA4"

@@ -7,10 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numdev import cpu
-from numdev.cpu.features import FEATURES, contradictions
+from numdev.cpu import Host, table
+from numdev.cpu.features import FEATURES, closed, contradictions
 from numdev.cpu.variant import split
 from numdev.errors import InvalidInput
+from numdev.spec import identity
 
+# A processor with every feature there is.
+LEAVES = {(leaf, subleaf): (0xFFFFFFFF,) * 4 for leaf, subleaf, _, _ in FEATURES.values()}
 NAMES = cpu.names()[1:]
 
 
@@ -49,6 +53,55 @@ def test_a_larger_cache_has_more_ways(name, size, ways, sets):
     assert (cache.bytes, cache.ways, cache.sets) == (size, ways, sets)
 
 
+def test_features_of_another():
+    variant, other = cpu.load("haswell@features=nehalem"), cpu.load("nehalem")
+    assert (variant.features, variant.simd) == (other.features, "SSE4.2")
+    assert (variant.signature, variant.caches) == (cpu.load("haswell").signature, cpu.load("haswell").caches)
+    assert "aes" in cpu.load("haswell@features=zen2-fma").features
+    assert "fma" not in cpu.load("haswell@features=zen2-fma").features
+
+
+def test_what_changes_nothing_keeps_what_is_expected():
+    for same in ("haswell@vendor=Intel", "haswell-fma+fma", "haswell@caches=x86-64-v3", "haswell@l1d=32KiB"):
+        assert cpu.load(same).expect == cpu.load("haswell").expect
+    assert cpu.load("haswell@model=zen2").expect.torch == []
+
+
+def test_a_capture_has_variants_too(tmp_path):
+    cpu.capture().write(tmp_path / "here-1.json")
+    base = cpu.find("here-1.json", tmp_path)
+    other = "AMD" if base.vendor == "GenuineIntel" else "Intel"
+    variant = cpu.find(f"here-1.json@vendor={other}@l1d=64KiB", tmp_path)
+    assert variant.vendor != base.vendor
+    assert (variant.features, variant.caches[0].size) == (base.features, "64KiB")
+    assert cpu.find("haswell@model=here-1.json-fma", tmp_path).signature == base.signature
+    assert "fma" not in cpu.find("haswell@model=here-1.json-fma", tmp_path).features
+    # A file of that name is meant before a variant.
+    cpu.capture().write(tmp_path / "haswell-fma.json")
+    assert cpu.find("haswell-fma.json", tmp_path).signature == base.signature
+    for absent in ("there.json@vendor=AMD", "a/b-c", "haswell@caches=there.json", "/" + "x" * 500 + "/y.json"):
+        with pytest.raises(InvalidInput):
+            cpu.find(absent, tmp_path)
+
+
+PARTS = {
+    "features": st.sampled_from(["own", "-fma", "+aes", "-rdrand+aes", "x86-64-v2", "x86-64-v3-fma", "zen2"]),
+    "vendor": st.sampled_from(["own", "Intel", "AMD"]),
+    "model": st.sampled_from(["own", "zen2", "skylake-sp", "x86-64-v2"]),
+    "caches": st.sampled_from(["own", "zen1", "l1d=48KiB", "l2=2MiB,l1d=16KiB", "icelake-sp,l3=21MiB"]),
+}
+
+
+@given(st.fixed_dictionaries(PARTS), st.permutations(list(PARTS)))
+def test_factors_in_any_order_are_one_table(levels, order):
+    """One after the other, in any order, and all at once."""
+    host = Host({**LEAVES, (0, 0): (0x24, 0, 0, 0), (0x80000000, 0): (0x80000021, 0, 0, 0)}, "")
+    name = "haswell" + "".join(identity.change(key, levels[key]) for key in order)
+    composed = identity.compose({"profile": "haswell", **levels})
+    assert table.shown(name, host).digest == table.shown(composed, host).digest
+    assert table.shown(composed, host).profile.name == composed
+
+
 def test_changes_compose():
     variant = cpu.load("icelake-sp-avx512_vnni@vendor=AMD@l1d=32KiB@model=x86-64-v2+avx_vnni")
     assert variant.vendor == "AuthenticAMD"
@@ -74,7 +127,7 @@ def test_changes_compose():
         ("haswell-", "is no change"),
         ("haswellx", "unknown profile"),
         ("host-avx2", "unknown profile"),
-        ("haswell" + "+sse4a-sse4a" * 40, "longer than"),
+        ("haswell" + "+sse4a-sse4a" * 50, "longer than"),
     ],
 )
 def test_what_cannot_be_is_refused(name, what):
@@ -103,3 +156,12 @@ def test_any_name_gives_a_profile_or_a_clear_error(base, rest):
         return
     assert set(profile.features) <= FEATURES.keys()
     assert contradictions(profile.features) == []
+
+
+@given(st.sets(st.sampled_from(sorted(FEATURES))))
+def test_what_is_left_when_features_are_missing_does_not_contradict_itself(features):
+    left = closed(features)
+    assert left <= features
+    assert contradictions(left) == []
+    # No more is dropped than has to be: nothing dropped could be put back alone.
+    assert all(contradictions({*left, name}) for name in features - left)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,14 +103,22 @@ def test_nothing_of_the_users_environment_reaches_a_job(monkeypatch):
     assert found["HOME"] == found["TMPDIR"] == "/scratch"
 
 
-def test_the_launcher_stands_before_the_supervisor_only_under_a_profile():
-    plain = protocol.command("python", "/job", "/out", False)
-    shown = protocol.command("python", "/job", "/out", True)
-    assert plain == ["python", "-S", "-B", "-m", "numdev_worker.supervisor", "/job", "/out"]
-    assert shown[-len(plain) :] == plain
-    assert shown[: -len(plain)] == [
-        "python", "-S", "-B", "-m", "numdev_worker.launcher", "--table", "/job/table.txt", "--",
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    ("how", "before"),
+    [
+        ({}, []),
+        ({"profiled": True}, ["launcher", "--table", "/job/table.txt", "--"]),
+        (
+            {"profiled": True, "rewritten": True},
+            ["launcher", "--table", "/job/table.txt", "--sites", "/job/sites.txt", "--"],
+        ),
+    ],
+)
+def test_the_launcher_stands_before_the_supervisor_only_under_a_profile(how, before, tmp_path):
+    task = replace(launch(tmp_path, Environment("e", "d"), "a"), **{"profiled": False, **how})
+    cells = protocol.supervisor("python", "/job", "/out")
+    assert cells == ["python", "-S", "-B", "-m", "numdev_worker.supervisor", "/job", "/out"]
+    assert protocol.shown(task, ["launcher"], "/job", cells) == [*before, *cells]
 
 
 class TestInterpreter:

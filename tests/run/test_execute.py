@@ -53,8 +53,8 @@ class TestRecords:
         record = ran.store.record(ran.plan.items[0].digest)
         assert (record.status, record.workload, record.replicate, record.reference) == ("ok", "own", 1, False)
         assert record.factors == {
-            "stack": "ort-1", "profile": "haswell", "threads": 2, "optimization": "all", "precision": "float32", "batch": "all",
-            "silicon": "native",
+            "stack": "ort-1", "profile": "haswell", "features": "own", "vendor": "own", "model": "own", "caches": "own",
+            "threads": 2, "optimization": "all", "precision": "float32", "batch": "all", "silicon": "native",
         }  # fmt: skip
         assert record.causes.keys() == {"stack", "platform", "table", "workload", "worker"}
         assert record.environment["engine"] == "memory"

@@ -11,9 +11,11 @@ import textwrap
 import pytest
 
 from numdev import cpu
-from numdev.worker import launcher
+from numdev.errors import ProfileRefused
+from numdev.worker import inject, launcher
 from numdev.worker.cpuid import MAGIC, Cpuid, Table, TableError, parse
-from numdev.worker.launcher import Failure, Fault, Launcher
+from numdev.worker.launcher import Fault, Launcher
+from numdev.worker.start import Failure
 
 pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="CPUID is an instruction of x86-64")
 
@@ -133,7 +135,7 @@ def test_a_system_call_can_be_made_inside_a_new_program(monkeypatch):
     made = []
 
     def instead(self, pid):
-        made.append((pid, self.call(pid, 39), self.call(pid, 158, 0x1011, 0)))
+        made.append((pid, inject.call(pid, 39), inject.call(pid, 158, 0x1011, 0)))
 
     monkeypatch.setattr(Launcher, "_make_cpuid_fault", instead)
     status = Launcher(Table({}, {}, [])).run(["/bin/sh", "-c", "/bin/true && exit 5"])
@@ -200,23 +202,38 @@ def test_a_table_that_is_none_is_refused(text):
         parse(text)
 
 
-@pytest.mark.faulting
-class TestFaulting:
-    """On hosts where CPUID faults."""
+@pytest.fixture(params=[pytest.param(cpu.CPUID, marks=pytest.mark.faulting), cpu.REWRITE])
+def rung(request) -> str:
+    return request.param
 
-    def under(self, profile: str, code: str) -> subprocess.CompletedProcess[str]:
-        table = cpu.shown(profile, cpu.host()).table
-        script = (
-            "import sys; from numdev.worker import launcher; from numdev.worker.cpuid import parse\n"
-            f"launcher.end_as(launcher.run(parse({table.text()!r}), [sys.executable, '-c', {textwrap.dedent(code)!r}]))"
-        )
-        return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
 
-    def test_a_program_sees_the_profile(self):
-        done = self.under(
+def under(rung: str, profile: str, code: str) -> subprocess.CompletedProcess[str]:
+    """A program under a profile; in its code, `Cpuid` is asked by the instruction that the rung answers."""
+    try:
+        table = cpu.shown(profile, cpu.host(), rung).table
+    except ProfileRefused as error:
+        pytest.skip(error.why)
+    code = (
+        f"from functools import partial; from numdev.worker import cpuid as c; Cpuid = partial(c.Cpuid, {table.instruction!r})\n"
+        + textwrap.dedent(code)
+    )
+    script = (
+        "import sys; from numdev.worker import launcher; from numdev.worker.cpuid import parse\n"
+        "from numdev.files import cache_dir; from numdev.stacks import finder\n"
+        f"launcher.end_as(launcher.run(parse({table.text()!r}), [sys.executable, '-c', {code!r}], "
+        "find=finder(cache_dir(), print)))"
+    )
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+
+
+class TestShown:
+    """By every rung of the ladder that this host has."""
+
+    def test_a_program_sees_the_profile(self, rung):
+        done = under(
+            rung,
             "sandybridge",
             """
-            from numdev.worker.cpuid import Cpuid
             from numdev.cpu.features import present
             real = Cpuid()
             print(real(1)[0] & 0xfff0ff0, "avx2" in present(real), "avx" in present(real), real(0x4e554d44)[0])
@@ -224,16 +241,16 @@ class TestFaulting:
         )
         assert done.stdout.split() == [str(0x206D0), "False", "True", "1"], done
 
-    def test_children_threads_and_crashes(self):
-        done = self.under(
+    def test_children_threads_and_crashes(self, rung):
+        done = under(
+            rung,
             "x86-64-v2",
             """
             import subprocess, sys, threading, os, signal
-            from numdev.worker.cpuid import Cpuid
             seen = []
             threads = [threading.Thread(target=lambda: seen.append(Cpuid()(7)[1] >> 5 & 1)) for _ in range(16)]
             [t.start() for t in threads]; [t.join() for t in threads]
-            code = "from numdev.worker.cpuid import Cpuid; print(Cpuid()(7)[1] >> 5 & 1)"
+            code = f"from numdev.worker.cpuid import Cpuid; print(Cpuid({Cpuid.args[0]!r})(7)[1] >> 5 & 1)"
             child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
             print(sum(seen), child.stdout.strip(), flush=True)
             os.kill(os.getpid(), signal.SIGABRT)
@@ -242,11 +259,11 @@ class TestFaulting:
         assert done.stdout.split() == ["0", "0"], done
         assert done.returncode == -signal.SIGABRT
 
-    def test_numpy_dispatches_by_the_profile(self):
+    def test_numpy_dispatches_by_the_profile(self, rung):
         code = """
         import numpy
         from numpy._core._multiarray_umath import __cpu_features__ as found
         print(found.get("X86_V3", found.get("AVX2")), found["AVX"] if "AVX" in found else None)
         """
-        assert self.under("haswell", code).stdout.startswith("True")
-        assert self.under("sandybridge", code).stdout.startswith("False")
+        assert under(rung, "haswell", code).stdout.startswith("True")
+        assert under(rung, "sandybridge", code).stdout.startswith("False")

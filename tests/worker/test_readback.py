@@ -79,7 +79,7 @@ def table(tmp_path):
 )
 def test_leaves_that_do_not_answer_as_the_table_says(monkeypatch, table, leaves, mismatches):
     monkeypatch.setattr(readback.cpuids, "Cpuid", lambda *_: Answers(leaves))
-    assert readback.read(table)["cpuid"] == {"traps": 41, "mismatches": mismatches}
+    assert readback.read(table)["cpuid"] == {"traps": 41, "mismatches": mismatches, "uncovered": 0}
 
 
 def test_no_launcher_means_no_traps(monkeypatch, table):
