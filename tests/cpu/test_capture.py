@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from numdev import cpu
 from numdev.cpu import dump as dumps
-from numdev.cpu.capture import Capture
+from numdev.cpu.capture import Capture, _topology
 from numdev.cpu.dump import parse_dump
 from numdev.cpu.fingerprint import _inputs, _run, fingerprint
+from numdev.cpu.profile import Topology
 from numdev.cpu.table import build
 from numdev.errors import InvalidInput
 
@@ -133,6 +134,26 @@ def test_a_capture_of_this_machine_names_nobody(tmp_path):
     profile = cpu.profile_of(captured, "here")
     assert set(profile.features) == cpu.host().features
     assert cpu.differences(captured, cpu.read_capture(tmp_path / "here.json")) == []
+
+
+WORD = st.integers(0, 0xFFFFFFFF)
+
+
+@given(
+    st.sampled_from(["GenuineIntel", "AuthenticAMD"]),
+    st.fixed_dictionaries(
+        {
+            key: st.tuples(WORD, WORD, WORD, WORD)
+            for key in ((1, 0), (4, 0), (0xB, 0), (0xB, 1), (0x80000008, 0), (0x8000001E, 0))
+        }
+    ),
+    st.integers(1, 4096),
+)
+def test_whatever_a_hypervisor_says_of_cores_is_a_topology(vendor, leaves, shared):
+    words = [int.from_bytes(vendor.encode()[i : i + 4], "little") for i in (0, 4, 8)]
+    there = cpu.Host({(0, 0): (0xD, words[0], words[2], words[1]), **leaves}, "")
+    found = Topology.model_validate(_topology(there, shared))
+    assert found.ids >= max(found.threads, shared)
 
 
 def test_a_capture_is_a_profile_by_its_path(tmp_path):
