@@ -23,9 +23,14 @@ RUNG = "knobs"
 OBEYED, UNKNOWN = "obeyed", "cannot be told"
 
 # Frameworks that compute on their own: beside them numpy only carries arrays, and what it obeys says nothing.
-_COMPUTES = {"onnxruntime": ("onnxruntime",), "torch": ("torch", "MKL", "oneDNN")}
+_COMPUTES = {
+    "onnxruntime": ("onnxruntime",),
+    "tensorflow": ("tensorflow",),
+    "torch": ("torch", "MKL", "oneDNN"),
+}
 _WHY = {
     "onnxruntime": "it has no knob",
+    "tensorflow": "it has no knob",
     "MKL": "it does not say what it chose",
     "oneDNN": "it does not say what it chose",
     "glibc": "it does not say what it chose",
@@ -108,8 +113,9 @@ def obedience(shown: Knobbed, realised: Mapping[str, Any]) -> dict[str, str]:
         agreed = capability.upper() == wanted and (needed is None or needed in have)
         found["torch"] = OBEYED if agreed else f"chose {capability}" if capability else f"{UNKNOWN}: it does not say"
         found["MKL"] = found["oneDNN"] = f"{UNKNOWN}: {_WHY['MKL']}"
-    if "onnxruntime" in there:
-        found["onnxruntime"] = f"{UNKNOWN}: {_WHY['onnxruntime']}"
+    for name in ("onnxruntime", "tensorflow"):
+        if name in there:
+            found[name] = f"{UNKNOWN}: {_WHY[name]}"
     found["glibc"] = f"{UNKNOWN}: {_WHY['glibc']}"
     return {name: found[name] for name in sorted(found)}
 

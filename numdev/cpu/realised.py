@@ -72,6 +72,7 @@ def dispatch(realised: Mapping[str, Any]) -> dict[str, str]:
         "numpy": " ".join(words(realised.get("numpy_dispatch"))),
         "OpenBLAS": " ".join(sorted(kernels(realised))),
         "torch": str(realised.get("torch_capability") or ""),
+        "TensorFlow": " ".join(words(realised.get("tensorflow_features"))),
     }
     if isinstance(realised.get("numpy_dispatch"), list) and not found["numpy"]:
         found["numpy"] = "its baseline"

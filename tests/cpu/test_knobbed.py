@@ -93,12 +93,13 @@ class TestObedience:
         nehalem = realised(blas=[{"internal_api": "openblas", "architecture": "Nehalem"}], **{})
         assert cpu.contradictions(shown("nehalem"), {**nehalem, **found, "blas": nehalem["blas"]}) == []
 
-    def test_onnxruntime_has_no_knob(self):
+    @pytest.mark.parametrize("framework", ["onnxruntime", "tensorflow"])
+    def test_some_have_no_knob(self, framework):
         """numpy beside it obeys, and computes nothing."""
-        reasons = cpu.contradictions(shown("haswell"), realised(versions={"numpy": "2", "onnxruntime": "1.32"}))
+        reasons = cpu.contradictions(shown("haswell"), realised(versions={"numpy": "2", framework: "1"}))
         assert len(reasons) == 1
         assert reasons[0].startswith("no library here obeys a knob")
-        assert "onnxruntime" in reasons[0]
+        assert framework in reasons[0]
         assert "numpy" not in reasons[0]
 
     def test_torch_counts_and_its_mkl_cannot_be_told(self):
