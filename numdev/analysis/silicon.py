@@ -15,6 +15,7 @@ from numdev.analysis.observation import OK, Observation
 from numdev.analysis.sentences import listed, place, plural
 
 SILICON = "silicon"
+MOST_OUTPUTS = 24
 Pair = tuple[Cell, Cell]
 
 
@@ -79,11 +80,17 @@ def _leaning(part: Partition, pairs: list[Pair], told: list[str], untold: int) -
     here = "" if where == "every cell" else f", on {where}" if not where[0].isdigit() else f", in {where}"
     lean = "leans" if len(odd) == 1 else "lean"
     text = (
-        f"{dispatch} {listed(odd)} {lean} on instructions that processors approximate differently (rcpps, "
+        f"{dispatch} {_all(odd)} {lean} on instructions that processors approximate differently (rcpps, "
         f"rsqrtps, ...){here}: they will differ between Intel and AMD"
     )
     steady = [name for name in names if name not in apart]
-    return [text, f"{listed(steady)} {'does' if len(steady) == 1 else 'do'} not"] if steady else [text]
+    return [text, f"{_all(steady)} {'does' if len(steady) == 1 else 'do'} not"] if steady else [text]
+
+
+def _all(names: list[str]) -> str:
+    """Outputs by name: they are what was asked for, so more of them are told than of levels."""
+    more = len(names) - MOST_OUTPUTS
+    return ", ".join(names[:MOST_OUTPUTS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _otherwise(part: Partition, pairs: list[Pair], chosen: Mapping[int, Mapping[str, str]]) -> str:

@@ -87,3 +87,13 @@ def test_one_level_or_a_gap_says_nothing_of_outputs():
     texts = said(run(NATIVE, root="1"), run(EMULATED, status="unsupported"))
     assert len(texts) == 1
     assert texts[0].startswith("not identified")
+
+
+def test_outputs_are_named_and_not_counted():
+    odd, steady = [f"odd{place}" for place in range(9)], [f"same{place}" for place in range(9)]
+    names = [*odd, *steady]
+    texts = said(
+        run(NATIVE, **dict.fromkeys(names, "1")), run(EMULATED, **dict.fromkeys(odd, "2"), **dict.fromkeys(steady, "1"))
+    )
+    assert f"say) {', '.join(odd)} lean on" in texts[1]
+    assert texts[2] == f"{', '.join(steady)} do not"
