@@ -21,7 +21,9 @@ def write(images: Path, text: str, name: str = "mine") -> Path:
 
 def test_every_stack_of_ours_is_valid_and_locked() -> None:
     names = stack_names(IMAGES)
-    assert {"numpy-1.26", "numpy-2.4", "onnxruntime-1.17", "onnxruntime-1.32", "tensorflow-2.5", "torch-2.13"} <= set(names)
+    assert {"numpy-1.26", "numpy-2.4", "onnxruntime-1.17", "onnxruntime-1.32", "tensorflow-2.5", "torch-2.13"} <= set(
+        names
+    )
     for name in names:
         stack = load_stack(IMAGES, name)
         assert "threadpoolctl" in read_lock(stack)
