@@ -44,6 +44,9 @@ def contradictions(shown: Shown, realised: Mapping[str, Any]) -> list[str]:
         needed = _NUMPY.get(found)
         if needed and needed not in features:
             reasons.append(f"numpy uses {found}, which {shown.profile.name} does not have")
+    for found in _words(realised.get("tensorflow_features")):
+        if found not in features:
+            reasons.append(f"TensorFlow uses {found}, which {shown.profile.name} does not have")
     expected = shown.profile.expect
     libraries = realised.get("blas")
     for library in libraries if isinstance(libraries, list) else []:

@@ -157,7 +157,7 @@ BUILTINS: dict[str, Builtin] = {
     "cnn-medium": Builtin("the paper's medium model, seeded: like ResNet-18", _OWN, _net(net.medium, 2), _BOTH),
     "cnn-five": Builtin("five seeded convolutions", _OWN, _net(net.five, 4), _BOTH),
     "cnn-late": Builtin(
-        "four seeded convolutions up to 128 filters and a late feature map", _OWN, _net(net.late, 2), _BOTH
+        "four seeded convolutions up to 128 filters and a late feature map", _OWN, _net(net.late, 4), _BOTH
     ),
     "operators": Builtin("ten single operators, an output each", _OWN, _operators, _BOTH),
     "matmul-integer": Builtin("scenario S1: u8 x s8 MatMulInteger, exact integers known", _OWN, _matmul_integer(True)),

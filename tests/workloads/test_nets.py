@@ -40,8 +40,8 @@ PINNED = {
     "cnn-late": {
         "net": "2b4b0f75536066455028c8321b540bcfaa197974c1315ea2d80b21568b2de8d3",
         "onnx": "54774bdc54d65cd5e4f9ef3aab24f68f76309b74a33099e430b76b91ed002dc9",
-        "inputs": "a5a407d52e9429bb6e75946eb534bb5d45752ca317732038b3438cba1479ddf9",
-        "digest": "48233f8ef2dcbd77ad13f2ee8a267788e358bbf978fa172c5775dbdc4c480086",
+        "inputs": "2b9243fe6205c8740c78cd8747ac7ce4cbbb495496c5a30c8c49108bc10ab2b8",
+        "digest": "63f69f8809e4d022ed4a3a3c491cdfebc8937f96e10d5a25f04a4ab2643de822",
     },
     "operators": {
         "net": "7485e3a566fa33fc9fba4684d95a9176924b595480cae7bc597bcd0a5c6747a0",
