@@ -48,8 +48,12 @@ def contradictions(shown: Shown, realised: Mapping[str, Any]) -> list[str]:
         needed = _NUMPY.get(found)
         if needed and needed not in features:
             reasons.append(f"numpy uses {found}, which {shown.profile.name} does not have")
+    for found in _words(realised.get("tensorflow_features")):
+        if found not in features:
+            reasons.append(f"TensorFlow uses {found}, which {shown.profile.name} does not have")
     expected = shown.profile.expect
-    libraries = realised.get("blas")
+    # TensorFlow multiplies with Eigen: the OpenBLAS of its numpy computes nothing, and is older than many a profile.
+    libraries = realised.get("blas") if "tensorflow_build" not in realised else []
     for library in libraries if isinstance(libraries, list) else []:
         kernel = library.get("architecture") if isinstance(library, Mapping) else None
         if not kernel or library.get("internal_api") != "openblas" or not expected.openblas:
