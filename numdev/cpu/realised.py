@@ -42,8 +42,12 @@ def misfits(profile: Profile, realised: Mapping[str, Any]) -> list[str]:
         needed = NUMPY.get(found)
         if needed and needed not in features:
             reasons.append(f"numpy uses {found}, which {profile.name} does not have")
+    for found in words(realised.get("tensorflow_features")):
+        if found not in features:
+            reasons.append(f"TensorFlow uses {found}, which {profile.name} does not have")
     expected = profile.expect
-    for kernel in kernels(realised):
+    # TensorFlow multiplies with Eigen: the OpenBLAS of its numpy computes nothing, and is older than many a profile.
+    for kernel in kernels(realised) if "tensorflow_build" not in realised else []:
         # Prescott is what OpenBLAS takes on processors newer than itself: a fall-back to record, not to trust.
         if expected.openblas and kernel not in expected.openblas:
             reasons.append(

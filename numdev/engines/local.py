@@ -17,6 +17,7 @@ from numdev import stacks
 from numdev.engines.protocol import Ending, Environment, Launch, Say, shown, stack_digest, supervisor, variables
 from numdev.errors import StackFailed
 from numdev.spec.stack import Stack
+from numdev.stacks import tools
 
 _ENV = "/usr/bin/env"
 _TICK = 0.05
@@ -29,7 +30,7 @@ def interpreter(version: str) -> str:
     Raises:
         StackFailed: there is none.
     """
-    candidates = [shutil.which(f"python{version}"), f"/usr/bin/python{version}", sys.executable]
+    candidates = [shutil.which(f"python{version}"), f"/usr/bin/python{version}", sys.executable, *tools.pyenv(version)]
     for candidate in candidates:
         if candidate and os.path.exists(candidate):
             found, executable = _ask(candidate)
@@ -37,7 +38,7 @@ def interpreter(version: str) -> str:
                 return executable
     raise StackFailed(
         f"There is no CPython {version} here.",
-        f"none of python{version} on the PATH and {sys.executable} is one",
+        f"none of python{version} on the PATH, {sys.executable} and pyenv's versions is one",
         f"Install it (for example `apt-get install python{version}`), or use the Docker engine, which brings its own.",
     )
 

@@ -29,8 +29,9 @@ class Stack:
     """Pinned software: a base system, a CPython on it, and packages with their exact versions.
 
     `pins` maps a normalised package name to its version. `from_pip` names pins whose wheel only the user's
-    own pip can find (its settings name an index or a folder for them). `dockerfile` is set where the engine
-    builds the image from a Dockerfile; `lock` then need not exist.
+    own pip can find (its settings name an index or a folder for them). `overrides` names pins that hold whatever the
+    other packages require of them. `dockerfile` is set where the engine builds the image from a Dockerfile; `lock`
+    then need not exist.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Stack:
     lock: Path
     description: str = ""
     from_pip: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class _StackFile(Strict):
     pins: dict[str, str] = Field(default_factory=dict)
     description: str = ""
     from_pip: list[str] = Field(default_factory=list)
+    overrides: list[str] = Field(default_factory=list)
     dockerfile: str | None = None
 
     @field_validator("python")
@@ -211,6 +214,7 @@ def load_stack(images: Path, name: str) -> Stack:
         lock=folder / LOCK_FILE,
         description=declared.description,
         from_pip=tuple(declared.from_pip),
+        overrides=tuple(declared.overrides),
     )
     if problems := list(_problems(stack, images)):
         raise InvalidInput(f"The stack {name!r} is not valid.", sorted(problems))
@@ -220,11 +224,12 @@ def load_stack(images: Path, name: str) -> Stack:
 def _problems(stack: Stack, images: Path) -> list[Problem]:
     file = str(stack.folder / STACK_FILE)
     found = []
-    for name in stack.from_pip:
-        if name not in stack.pins:
-            found.append(
-                Problem(f"{file}: from_pip", f"{name!r} is not among the pins", "add it there with its version")
-            )
+    for key, names in (("from_pip", stack.from_pip), ("overrides", stack.overrides)):
+        for name in names:
+            if name not in stack.pins:
+                found.append(
+                    Problem(f"{file}: {key}", f"{name!r} is not among the pins", "add it there with its version")
+                )
     if stack.dockerfile:
         if not stack.dockerfile.is_file():
             found.append(

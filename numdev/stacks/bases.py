@@ -87,7 +87,10 @@ def _command(base: Base, machine: str) -> list[str]:
     """What bootstraps a base, without the program and the target: whoever changes it makes another base."""
     command = ["--quiet", "--variant=minbase", "--format=tar"]
     command += [f"--architectures={ARCHITECTURES[machine]}"]
-    command += ["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", f"--include={','.join(base.include)}"]
+    if "usr-is-merged" in base.include:
+        # Suites before bookworm have no such package: they keep /bin and /lib apart, or bring usrmerge and perl.
+        command.append("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
+    command.append(f"--include={','.join(base.include)}")
     command += [f"--dpkgopt=path-exclude={path}" for path in base.exclude_paths]
     # These come from this host and its mirror: with them, another host's base would differ.
     host_files = ("etc/resolv.conf", "etc/hostname", "etc/apt/sources.list", "etc/machine-id")

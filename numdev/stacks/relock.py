@@ -86,6 +86,11 @@ def _resolve(stack: Stack, wanted: list[str], platform: Platform) -> dict[str, L
             "--no-header",
         ]
         command += ["--only-binary", ":all:", "--python-version", platform.python, "--python-platform", name]
+        if stack.overrides:
+            overrides = Path(folder) / "overrides.txt"
+            lines = [f"{name}=={stack.pins[name]}" for name in stack.overrides]
+            overrides.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            command += ["--overrides", str(overrides)]
         command += ["--output-file", str(target), str(source)]
         # A requirements.txt or settings beside the user must not steer what a lock holds.
         status, lines = tools.run(command, environment={"UV_NO_CONFIG": "1"})

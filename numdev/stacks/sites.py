@@ -26,6 +26,8 @@ from numdev.worker.patches import Sites
 # Raised by whoever makes the same file come out otherwise.
 VERSION = 1
 _ELF = b"\x7fELF"
+# Where a base system has its programs and libraries; other folders are written to by programs.
+_SYSTEM = ("/usr/", "/lib/", "/lib64/", "/bin/", "/sbin/")
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,7 @@ def cpuid_sites(
     parts = [(f"{folder}/", (f"{folder}/",), of_folder(site.path, site.digest, cache, say))]
     if based:
         base = base_for(load_base(stack.folder.parent, stack.base), this_machine(), cache, say)
-        # All of its programs and libraries are under /usr; other folders are written to by programs.
-        parts.append(("/", ("/usr/",), of_archive(base.tar, base.sha256, cache, say)))
+        parts.append(("/", _SYSTEM, of_archive(base.tar, base.sha256, cache, say)))
     rows = {(start + path, size): offsets for start, _, known in parts for path, size, offsets in known.rows}
     facts = {("packages", "base")[index]: known.facts() for index, (_, _, known) in enumerate(parts)}
     return Sites(rows, [one for _, folders, _ in parts for one in folders]), facts

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 
 from numdev.errors import StackFailed
 
@@ -89,7 +90,7 @@ def interpreter(version: str) -> tuple[str, str] | None:
     The system's own comes first: on Debian it is the one in the base, so bytecode is the same on all such hosts.
     """
     candidates = [f"/usr/bin/python{version}", shutil.which(f"python{version}"), sys.executable]
-    candidates += [shutil.which("python3"), shutil.which("python")]
+    candidates += [*pyenv(version), shutil.which("python3"), shutil.which("python")]
     program = "import sys, platform; print(platform.python_implementation(), platform.python_version())"
     for candidate in dict.fromkeys(candidates):
         if not candidate or not os.access(candidate, os.X_OK):
@@ -102,6 +103,12 @@ def interpreter(version: str) -> tuple[str, str] | None:
         if status == 0 and len(words) == 2 and words[0] == "CPython" and words[1].startswith(f"{version}."):
             return candidate, words[1]
     return None
+
+
+def pyenv(version: str) -> list[str]:
+    """The CPythons of a minor version that pyenv has installed: on PATH it has only those that are switched on."""
+    root = Path(os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv"))
+    return sorted(str(path) for path in root.glob(f"versions/{version}.*/bin/python{version}"))
 
 
 def megabytes(size: int) -> str:

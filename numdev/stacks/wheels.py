@@ -83,6 +83,8 @@ def _fetch(stack: Stack, missing: Mapping[str, Locked], platform: Platform, cach
             *tools.pip(),
             "download",
             "--require-hashes",
+            # The lock has decided what fits. pip takes "3.9" for 3.9.0, which some packages exclude by name.
+            "--ignore-requires-python",
             "-r",
             str(lock),
             "-d",

@@ -24,6 +24,7 @@ BACKENDS: Dict[str, Backend] = {
     "torch": Backend(("net", "torchscript", "export"), precisions=("float32", "float64"), threads_by_environment=True),
     "numpy": Backend(("net",), precisions=("float32", "float64"), threads_by_environment=True),
     "reference": Backend(("onnx",), precisions=("float64",), threads_by_environment=True),
+    "tensorflow": Backend(("net",), precisions=("float32", "float64"), optimizations=("off", "all")),
 }
 
 # Any backend's stack can run these: they are the user's own programs in the stack's environment.

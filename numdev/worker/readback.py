@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import platform
 import sys
 from typing import Any, Dict, List, Optional
@@ -35,6 +37,13 @@ _IDENTITY = (
     (0x80000008, 0),
 )
 _NUMPY = ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath")
+# The numbers of features in TensorFlow's tensorflow/core/platform/cpu_info.h that its code is chosen by, and the function
+# that it asks; newer versions have it in another namespace.
+_TENSORFLOW = {12: "avx", 14: "avx2", 15: "fma", 27: "avx512f", 32: "avx512bw"}
+_TEST_FEATURE = (
+    "_ZN10tensorflow4port14TestCPUFeatureENS0_10CPUFeatureE",
+    "_ZN3tsl4port14TestCPUFeatureENS0_10CPUFeatureE",
+)
 
 
 def read(table_file: Optional[str], emulated: bool = False) -> Dict[str, Any]:
@@ -51,7 +60,7 @@ def read(table_file: Optional[str], emulated: bool = False) -> Dict[str, Any]:
         found["identity"] = _identity()
     found["versions"] = {
         name: str(getattr(sys.modules[name], "__version__", ""))
-        for name in ("numpy", "onnxruntime", "torch", "onnx")
+        for name in ("numpy", "onnxruntime", "torch", "tensorflow", "onnx")
         if name in sys.modules
     }
     if "numpy" in sys.modules:
@@ -60,6 +69,8 @@ def read(table_file: Optional[str], emulated: bool = False) -> Dict[str, Any]:
     found["blas"] = _blas()
     if "torch" in sys.modules:
         found.update(_torch())
+    if "tensorflow" in sys.modules:
+        found.update(_tensorflow())
     return found
 
 
@@ -121,3 +132,24 @@ def _torch() -> Dict[str, Any]:
         "torch_capability": torch.backends.cpu.get_cpu_capability(),
         "torch_threads": torch.get_num_threads(),
     }
+
+
+def _tensorflow() -> Dict[str, Any]:
+    tensorflow = sys.modules["tensorflow"]
+    version = tensorflow.version
+    return {
+        "tensorflow_build": f"{version.GIT_VERSION}, compiler {version.COMPILER_VERSION}",
+        "tensorflow_threads": tensorflow.config.threading.get_intra_op_parallelism_threads(),
+        "tensorflow_features": _tensorflow_features(str(tensorflow.__file__)),
+    }
+
+
+def _tensorflow_features(module: str) -> Optional[List[str]]:
+    """The processor's features as TensorFlow's own code knows them; None where its library does not say."""
+    try:
+        library = ctypes.CDLL(os.path.join(os.path.dirname(module), "libtensorflow_framework.so.2"))
+        test = next(getattr(library, name) for name in _TEST_FEATURE if hasattr(library, name))
+    except (OSError, StopIteration):
+        return None
+    test.restype, test.argtypes = ctypes.c_bool, [ctypes.c_int]
+    return sorted(name for number, name in _TENSORFLOW.items() if test(number))

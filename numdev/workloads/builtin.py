@@ -10,6 +10,7 @@ import numpy as np
 
 from numdev.spec.workload import Preprocess
 from numdev.workloads import archive, images, net, onnxfile
+from numdev.workloads.operators import operators
 from numdev.workloads.packaged import member
 from numdev.workloads.seeded import Seeded
 
@@ -102,6 +103,12 @@ def _net(build: Callable[[], tuple[net.Net, dict[str, str]]], samples: int) -> C
     return make
 
 
+def _operators(cache: Path, say: Say) -> Made:
+    description, weights, inputs = operators()
+    formats = {"net": net.pack(description, weights), "onnx": onnxfile.from_net(description, weights)}
+    return Made(formats, archive.pack(inputs), facts={"source": "seeded", "input": "seeded"})
+
+
 def _matmul_integer(zero_points: bool) -> Callable[[Path, Say], Made]:
     def make(cache: Path, say: Say) -> Made:
         random = Seeded(6004)
@@ -149,6 +156,10 @@ BUILTINS: dict[str, Builtin] = {
     ),
     "cnn-medium": Builtin("the paper's medium model, seeded: like ResNet-18", _OWN, _net(net.medium, 2), _BOTH),
     "cnn-five": Builtin("five seeded convolutions", _OWN, _net(net.five, 4), _BOTH),
+    "cnn-late": Builtin(
+        "four seeded convolutions up to 128 filters and a late feature map", _OWN, _net(net.late, 4), _BOTH
+    ),
+    "operators": Builtin("ten single operators, an output each", _OWN, _operators, _BOTH),
     "matmul-integer": Builtin("scenario S1: u8 x s8 MatMulInteger, exact integers known", _OWN, _matmul_integer(True)),
     "matmul-integer-nozp": Builtin("the same without zero points (scenario S4)", _OWN, _matmul_integer(False)),
     "qdq-conv": Builtin("a quantised convolution, u8 x s8 (scenario S3)", _OWN, _qdq_conv),

@@ -170,6 +170,15 @@ def five() -> tuple[Net, dict[str, str]]:
     return net, {"features": features, "logits": net.dense(10)}
 
 
+def late() -> tuple[Net, dict[str, str]]:
+    """Four convolutions, 32 x 32 x 3, and the last one's feature map: its sums are long enough to be cut into blocks."""
+    net = Net(6, (3, 32, 32))
+    for filters, stride in ((32, 1), (64, 2), (128, 2), (128, 1)):
+        net.conv(filters, 3, stride)
+        features = net.relu()
+    return net, {"features": features}
+
+
 def pack(description: dict[str, Any], weights: dict[str, np.ndarray]) -> bytes:
     """The network as one file; raises ValueError where it is not whole."""
     if problems := check(description, weights):

@@ -14,7 +14,8 @@ _WEIGHTS = {
     "batchnorm": (("scale", "bias", "mean", "variance"), ()),
 }
 _ATTRIBUTES = {"conv": {"stride": 2, "padding": 4}, "maxpool": {"kernel": 2, "stride": 2, "padding": 4}}
-_OPERATIONS = {*_WEIGHTS, *_ATTRIBUTES, "relu", "add", "flatten", "global_average_pool", "softmax"}
+_ELEMENTWISE = {"relu", "exp", "tanh", "sigmoid", "sqrt", "rsqrt", "reciprocal"}
+_OPERATIONS = {*_WEIGHTS, *_ATTRIBUTES, *_ELEMENTWISE, "add", "flatten", "global_average_pool", "softmax"}
 
 
 def check(description: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> list[str]:
@@ -89,7 +90,7 @@ def _shape_of(layer: Mapping[str, Any], given: list[Shape], arrays: Mapping[str,
         return arrays["weight"][:1]
     if op == "add":
         return shape if given[1] == shape else f"adds {shape} and {given[1]}"
-    if op in ("relu", "softmax"):
+    if op in _ELEMENTWISE or op == "softmax":
         return shape
     if len(shape) != 3:
         return f"needs [C, H, W], not {shape}"

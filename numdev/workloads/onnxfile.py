@@ -14,6 +14,9 @@ import numpy as np
 IR_VERSION, OPSET = 7, 13
 # TensorProto.DataType
 _TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7}
+# Operations of the `net` format whose ONNX operator needs nothing but their inputs.
+_NAMES = {"relu": "Relu", "add": "Add", "softmax": "Softmax", "flatten": "Flatten", "exp": "Exp", "tanh": "Tanh"}
+_NAMES |= {"sigmoid": "Sigmoid", "sqrt": "Sqrt", "reciprocal": "Reciprocal"}
 
 
 def _varint(value: int) -> bytes:
@@ -88,29 +91,32 @@ def model(
 
 def from_net(description: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> bytes:
     """A network in the `net` format as ONNX, layer by layer."""
-    nodes = [_layer(layer) for layer in description["layers"]]
+    nodes = [item for layer in description["layers"] for item in _layer(layer)]
     inputs = [value(name, item["dtype"], item["shape"]) for name, item in description["inputs"].items()]
     outputs = [value(name, "float32", ["N", *description["shapes"][name]]) for name in description["outputs"]]
     return model(nodes, weights, inputs, outputs)
 
 
-def _layer(layer: Mapping[str, Any]) -> bytes:
+def _layer(layer: Mapping[str, Any]) -> list[bytes]:
     given = [layer["input"]] if isinstance(layer["input"], str) else list(layer["input"])
     op, out = layer["op"], layer["output"]
     tensors = [layer[key] for key in ("weight", "scale", "bias", "mean", "variance") if key in layer]
     spatial = {"strides": layer.get("stride"), "pads": layer.get("padding")}
     if op == "conv":
-        return node("Conv", given + tensors, [out], out, **spatial)
+        return [node("Conv", given + tensors, [out], out, **spatial)]
     if op == "maxpool":
-        return node("MaxPool", given, [out], out, kernel_shape=layer["kernel"], **spatial)
+        return [node("MaxPool", given, [out], out, kernel_shape=layer["kernel"], **spatial)]
     if op == "dense":
-        return node("Gemm", given + tensors, [out], out, transB=1)
+        return [node("Gemm", given + tensors, [out], out, transB=1)]
     if op == "batchnorm":
-        return node("BatchNormalization", given + tensors, [out], out, epsilon=float(layer["epsilon"]))
+        return [node("BatchNormalization", given + tensors, [out], out, epsilon=float(layer["epsilon"]))]
     if op == "global_average_pool":
-        return node("ReduceMean", given, [out], out, axes=[2, 3], keepdims=0)
-    names = {"relu": "Relu", "add": "Add", "softmax": "Softmax", "flatten": "Flatten"}
-    return node(names[op], given, [out], out)
+        return [node("ReduceMean", given, [out], out, axes=[2, 3], keepdims=0)]
+    if op == "rsqrt":
+        # ONNX has no such operator.
+        root = f"{out}_root"
+        return [node("Sqrt", given, [root], root), node("Reciprocal", [root], [out], out)]
+    return [node(_NAMES[op], given, [out], out)]
 
 
 def matmul_integer(b: np.ndarray, zero_points: bool) -> bytes:

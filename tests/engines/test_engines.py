@@ -161,6 +161,14 @@ class TestInterpreter:
         monkeypatch.setenv("PATH", str(tmp_path))
         assert local.interpreter("3.3") == str(program)
 
+    def test_one_that_pyenv_has_and_not_switched_on(self, tmp_path, monkeypatch):
+        program = tmp_path / "versions" / "3.3.7" / "bin" / "python3.3"
+        program.parent.mkdir(parents=True)
+        program.write_text("#!/bin/sh\necho cpython 3.3\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+        assert local.interpreter("3.3") == str(program)
+
 
 class TestLocal:
     def task(self, folder: Path, code: str) -> Launch:

@@ -21,7 +21,9 @@ def write(images: Path, text: str, name: str = "mine") -> Path:
 
 def test_every_stack_of_ours_is_valid_and_locked() -> None:
     names = stack_names(IMAGES)
-    assert {"numpy-1.26", "numpy-2.4", "onnxruntime-1.17", "onnxruntime-1.32", "torch-2.13"} <= set(names)
+    assert {"numpy-1.26", "numpy-2.4", "onnxruntime-1.17", "onnxruntime-1.32", "tensorflow-2.5", "torch-2.13"} <= set(
+        names
+    )
     for name in names:
         stack = load_stack(IMAGES, name)
         assert "threadpoolctl" in read_lock(stack)
@@ -45,7 +47,7 @@ def test_a_name_never_leads_out_of_the_folder(name: str) -> None:
 
 
 def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
-    text = 'base: bookworm\npython: "4"\nbackend: tensorflow\nspeed: fast\npins:\n  Numpy: ">=1"\n'
+    text = 'base: bookworm\npython: "4"\nbackend: caffe\nspeed: fast\npins:\n  Numpy: ">=1"\n'
     with pytest.raises(InvalidInput) as caught:
         load_stack(write(tmp_path, text), "mine")
     text = str(caught.value)
@@ -60,10 +62,11 @@ def test_a_cpython_that_the_base_has_not(tmp_path: Path) -> None:
 
 
 def test_an_unknown_base_and_a_pin_that_is_none(tmp_path: Path) -> None:
-    text = 'base: sid\npython: "3.11"\nbackend: numpy\nfrom_pip: [torch]\npins:\n  numpy: "2.4.6"\n'
+    text = 'base: sid\npython: "3.11"\nbackend: numpy\nfrom_pip: [torch]\noverrides: [wrapt]\npins:\n  numpy: "2.4.6"\n'
     with pytest.raises(InvalidInput) as caught:
         load_stack(write(tmp_path, text), "mine")
-    assert len(caught.value.problems) == 2
+    assert len(caught.value.problems) == 3
+    assert "overrides: 'wrapt' is not among the pins" in str(caught.value)
     assert "there are: bookworm" in str(caught.value)
 
 

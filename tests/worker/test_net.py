@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 
 import numpy as np
 import pytest
@@ -114,6 +115,25 @@ def test_relu_passes_nan():
     y = one("relu", {}, np.array([-1.5, 0.0, 2.0, np.nan]))
     assert y[:3].tolist() == [0, 0, 2]
     assert np.isnan(y[3])
+
+
+@pytest.mark.parametrize(
+    ("op", "exact"),
+    [
+        ("exp", math.exp),
+        ("tanh", math.tanh),
+        ("sigmoid", lambda x: 1 / (1 + math.exp(-x))),
+        ("sqrt", math.sqrt),
+        ("rsqrt", lambda x: 1 / math.sqrt(x)),
+        ("reciprocal", lambda x: 1 / x),
+    ],
+)
+def test_element_by_element(op, exact):
+    x = np.abs(normal(2, 3, 2, 2)) + 0.1
+    y = one(op, {}, x)
+    assert y.shape == x.shape
+    assert [float(value) for value in y.flat] == pytest.approx([exact(float(value)) for value in x.flat], rel=1e-12)
+    assert one(op, {}, x.astype(np.float32)).dtype == np.float32
 
 
 def test_add_flatten_and_average():

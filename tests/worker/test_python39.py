@@ -15,7 +15,7 @@ import numdev.worker
 
 WORKER = Path(numdev.worker.__file__).parent
 FILES = sorted(WORKER.rglob("*.py"))
-ALLOWED = {"numpy", "onnx", "onnxruntime", "torch", "threadpoolctl"} | sys.stdlib_module_names
+ALLOWED = {"numpy", "onnx", "onnxruntime", "tensorflow", "torch", "threadpoolctl"} | sys.stdlib_module_names
 
 
 def test_there_are_files():

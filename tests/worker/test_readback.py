@@ -45,6 +45,43 @@ def test_torch_says_its_capability(monkeypatch):
     assert found["versions"]["torch"] == "2.0"
 
 
+class Library:
+    """TensorFlow's library on a processor with AVX and FMA and no more, in one of the two namespaces."""
+
+    def __init__(self, name):
+        setattr(self, name, self.Test())
+
+    class Test:
+        def __call__(self, number):
+            return number in (0, 12, 15)
+
+
+@pytest.mark.parametrize("namespace", ["10tensorflow", "3tsl"])
+def test_tensorflow_says_its_build_and_what_its_own_code_sees(monkeypatch, namespace):
+    version = types.SimpleNamespace(GIT_VERSION="v2.5.0-1", COMPILER_VERSION="7.3.1")
+    threading = types.SimpleNamespace(get_intra_op_parallelism_threads=lambda: 4)
+    fake = types.SimpleNamespace(
+        __version__="2.5.0",
+        __file__="/site/tensorflow/__init__.py",
+        version=version,
+        config=types.SimpleNamespace(threading=threading),
+    )
+    monkeypatch.setitem(sys.modules, "tensorflow", fake)
+    asked = []
+    library = Library(f"_ZN{namespace}4port14TestCPUFeatureENS0_10CPUFeatureE")
+    monkeypatch.setattr(readback.ctypes, "CDLL", lambda path: asked.append(path) or library)
+    found = readback.read(None)
+    assert found["versions"]["tensorflow"] == "2.5.0"
+    assert found["tensorflow_build"] == "v2.5.0-1, compiler 7.3.1"
+    assert found["tensorflow_threads"] == 4
+    assert found["tensorflow_features"] == ["avx", "fma"]
+    assert asked == ["/site/tensorflow/libtensorflow_framework.so.2"]
+
+
+def test_tensorflow_whose_library_does_not_say():
+    assert readback._tensorflow_features("/nowhere/tensorflow/__init__.py") is None
+
+
 class Answers:
     """A processor that answers from a dictionary; leaf 0x4e554d44 is the launcher's."""
 

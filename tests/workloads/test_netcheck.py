@@ -19,6 +19,8 @@ def network():
     made.maxpool(3, 2)
     made.flatten()
     made.dense(5)
+    for op in ("exp", "tanh", "sigmoid", "sqrt", "rsqrt", "reciprocal"):
+        made._add(op, made.shape[made.last], made.last, {})
     outputs = {"probabilities": made.softmax()}
     return made.description(outputs), dict(made.weights)
 
@@ -30,7 +32,7 @@ def layer_of(description, op):
     return description["layers"][LAYERS.index(op)]
 
 
-@pytest.mark.parametrize("build", [net.small, net.medium, net.five])
+@pytest.mark.parametrize("build", [net.small, net.medium, net.five, net.late])
 def test_our_own_are_whole(build):
     made, outputs = build()
     assert check(made.description(outputs), made.weights) == []

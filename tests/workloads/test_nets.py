@@ -16,7 +16,7 @@ from numdev.workloads import BUILTINS, archive, net, onnxfile, prepare
 from numdev.workloads.netcheck import check
 from numdev.workloads.seeded import Seeded
 
-NETS = ["cnn-small", "cnn-medium", "cnn-five"]
+NETS = ["cnn-small", "cnn-medium", "cnn-five", "cnn-late", "operators"]
 # A change here changes what old results mean: raise the workload's version with it.
 PINNED = {
     "cnn-small": {
@@ -36,6 +36,18 @@ PINNED = {
         "onnx": "45e3a871bdb7e2039c4e95e24d9b6c8af7edbb113c5dbcdf63f628b18f1820af",
         "inputs": "9dd410cc8e0d1be07bfa2018f2c7c7bd71a4a31a0affde3e22fec2481dabbcdb",
         "digest": "1cffe56744fdad4d697e770fb6f920a95c714d2da66a0806ccf7da54f0f01a49",
+    },
+    "cnn-late": {
+        "net": "2b4b0f75536066455028c8321b540bcfaa197974c1315ea2d80b21568b2de8d3",
+        "onnx": "54774bdc54d65cd5e4f9ef3aab24f68f76309b74a33099e430b76b91ed002dc9",
+        "inputs": "2b9243fe6205c8740c78cd8747ac7ce4cbbb495496c5a30c8c49108bc10ab2b8",
+        "digest": "63f69f8809e4d022ed4a3a3c491cdfebc8937f96e10d5a25f04a4ab2643de822",
+    },
+    "operators": {
+        "net": "7485e3a566fa33fc9fba4684d95a9176924b595480cae7bc597bcd0a5c6747a0",
+        "onnx": "795462f605a1a0691cbcd101830505be2deb6f6d29f11f92c0f5d70976e563c5",
+        "inputs": "7fbbd037c82537bcd8ab0a56b52c8955e90beb9ca23ba69ff691c838d6becad8",
+        "digest": "ad7756cb68f5511328dcb5db51cb44cb5d63cf488726ba3b982bdc00c39d3567",
     },
     "matmul-integer": {
         "onnx": "2f4badcd94aff78db96b2fef77891909220ca0a666316b96accc68535208c9c4",
@@ -149,8 +161,8 @@ def test_two_executors_agree(made, name):
         assert found[key].dtype == array.dtype == np.float32
         assert np.isfinite(array).all()
         assert np.abs(found[key] - array).max() <= 1e-4 * np.abs(array).max()
-    logits = found["logits"]
-    assert len({row.tobytes() for row in logits}) == len(logits)
+    for array in found.values() if name == "operators" else [found["features" if name == "cnn-late" else "logits"]]:
+        assert len({row.tobytes() for row in array}) == len(array)
 
 
 def test_shapes_of_same_padding():

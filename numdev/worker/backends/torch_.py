@@ -69,8 +69,8 @@ def _net(task: Task, values: Dict[str, Any]) -> Dict[str, np.ndarray]:
             y = F.batch_norm(x, w["mean"], w["variance"], w["scale"], w["bias"], False, 0.0, layer["epsilon"])
         elif operation == "softmax":
             y = F.softmax(x, dim=-1)
-        elif operation == "relu":
-            y = F.relu(x)
+        elif operation in ("relu", "exp", "tanh", "sigmoid", "sqrt", "rsqrt", "reciprocal"):
+            y = getattr(torch, operation)(x)
         elif operation == "flatten":
             y = torch.flatten(x, 1)
         elif operation == "add":
