@@ -22,8 +22,10 @@ Pair = tuple[Cell, Cell]
 def silicon_sentences(part: Partition, observations: Iterable[Observation]) -> list[str]:
     """What follows from the pairs of cells that differ in their silicon alone; nothing where it is not varied."""
     pairs = _pairs(part)
+    ends = _ends(pairs)
+    pairs = [pair for pair in pairs if pair[0].kind == pair[1].kind == "bytes"]
     if not pairs:
-        return []
+        return ends
     chosen = _dispatch(part, observations)
     alike: list[Pair] = []
     unlike: list[Pair] = []
@@ -36,17 +38,33 @@ def silicon_sentences(part: Partition, observations: Iterable[Observation]) -> l
             (alike if first else untold).append(pair)
     said = _leaning(part, alike + untold, sorted({name for pair in alike for name in chosen[id(pair[0])]}), len(untold))
     if unlike:
-        said.append(_otherwise(part, unlike, chosen))
-    return said
+        said.append(_otherwise(unlike, chosen))
+    return said + ends
 
 
 def _pairs(part: Partition) -> list[Pair]:
     strata: dict[tuple[str, ...], list[Cell]] = {}
     for cell in part.cells:
-        if cell.kind == "bytes" and SILICON in cell.levels:
+        if cell.comparable and SILICON in cell.levels:
             rest = tuple(level for name, level in cell.levels.items() if name != SILICON)
             strata.setdefault(rest, []).append(cell)
     return [pair for cells in strata.values() for pair in combinations(cells, 2)]
+
+
+def _ends(pairs: list[Pair]) -> list[str]:
+    """Cells that end otherwise on the two sides: there it is not bits that differ, but what the processor has."""
+    found: dict[str, int] = {}
+    for pair in pairs:
+        first, second = (cell.status for cell in pair)
+        if first != second:
+            found[f"{first} | {second}"] = found.get(f"{first} | {second}", 0) + 1
+    return [f"ends otherwise in {plural(count, 'pair')} ({how}){_why(how)}" for how, count in found.items()]
+
+
+def _why(ends: str) -> str:
+    if "signal:4" in ends:
+        return ": a profile hides instructions, and an emulator is without them"
+    return ": an emulator is slow, and may need a longer `limits.timeout`" if "timeout" in ends else ""
 
 
 def _dispatch(part: Partition, observations: Iterable[Observation]) -> dict[int, Mapping[str, str]]:
@@ -93,7 +111,7 @@ def _all(names: list[str]) -> str:
     return ", ".join(names[:MOST_OUTPUTS]) + (f" and {more} more" if more > 0 else "")
 
 
-def _otherwise(part: Partition, pairs: list[Pair], chosen: Mapping[int, Mapping[str, str]]) -> str:
+def _otherwise(pairs: list[Pair], chosen: Mapping[int, Mapping[str, str]]) -> str:
     first, second = (chosen.get(id(cell), {}) for cell in pairs[0])
     which = [name for name in sorted({*first, *second}) if first.get(name) != second.get(name)]
     how = "; ".join(f"{name} {first.get(name, 'not read')} | {second.get(name, 'not read')}" for name in which)

@@ -89,6 +89,25 @@ def test_one_level_or_a_gap_says_nothing_of_outputs():
     assert texts[0].startswith("not identified")
 
 
+def test_another_end_is_not_another_bit():
+    """A program that was compiled for AVX asks nobody: under a profile it finds AVX all the same, in an emulator it does not."""
+    texts = said(run(NATIVE, status="signal:6"), run(EMULATED, status="signal:4"))
+    assert texts[1:] == [
+        "ends otherwise in 1 pair (signal:6 | signal:4): a profile hides instructions, and an emulator is without them"
+    ]
+    both = said(
+        run(NATIVE, root="1"),
+        run(EMULATED, root="1"),
+        run(NATIVE, "two", root="1"),
+        run(EMULATED, "two", status="timeout"),
+    )
+    assert any("same bytes" in text for text in both)
+    assert (
+        "ends otherwise in 1 pair (ok | timeout): an emulator is slow, and may need a longer `limits.timeout`" in both
+    )
+    assert len(said(run(NATIVE, status="oom"), run(EMULATED, status="oom"))) == 1, "the same end says nothing"
+
+
 def test_outputs_are_named_and_not_counted():
     odd, steady = [f"odd{place}" for place in range(9)], [f"same{place}" for place in range(9)]
     names = [*odd, *steady]
