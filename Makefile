@@ -6,7 +6,7 @@ VENV := .venv
 NUMDEV := $(VENV)/bin/numdev
 STORE ?= numdev-store
 
-.PHONY: demo test images bench lint clean
+.PHONY: demo test images bench lint clean machines fuzz
 
 $(VENV)/.ready: pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "numdev needs Python 3.11 or newer: make PYTHON=/path/to/python"; exit 1; }
@@ -33,6 +33,16 @@ test: lint
 
 bench: $(VENV)/.ready
 	$(VENV)/bin/python tests/bench.py
+
+# The records in tests/machines of this machine and of QEMU's processors, after the battery or a stack has changed.
+machines: $(VENV)/.ready
+	$(VENV)/bin/python tests/machines/refresh.py
+
+# The coverage-guided fuzzer of what reads dumps, captures, records and tables: make fuzz SECONDS=600.
+SECONDS ?= 60
+fuzz: $(VENV)/.ready
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(VENV)/bin/python tests/fuzz/run.py --seconds $(SECONDS)
 
 clean:
 	rm -rf $(VENV) numdev-store build *.egg-info

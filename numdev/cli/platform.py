@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from numdev import cpu
-from numdev.cli import options
-from numdev.errors import DEVIATION, InvalidInput, Problem, ProfileRefused
-from numdev.files import cache_dir
-from numdev.run import oracle
-from numdev.spec.stack import load_stack
+from numdev.cli import machine, options, verify
+from numdev.cli.lines import wrapped
+from numdev.errors import ProfileRefused
 
 app = typer.Typer(no_args_is_help=True)
+app.command("record")(machine.record)
+app.command("replay")(machine.replay)
+app.command("verify")(verify.verify)
 
 
 _HERE = {cpu.CPUID: "yes", cpu.REWRITE: "rewritten", cpu.EMULATE: "emulated", cpu.KNOBS: "by knobs, in part"}
@@ -100,47 +101,14 @@ def import_dump(
 
 @app.command("diff")
 def diff(
-    one: Annotated[str, typer.Argument(help="A capture or dump, or `host`.")],
+    one: Annotated[str, typer.Argument(help="A capture, record or dump, or `host`.")],
     other: Annotated[str, typer.Argument(help="Another.")],
 ) -> None:
     """Say in words what differs between two processors."""
     first, second = (cpu.capture() if name == cpu.HOST else cpu.read_capture(Path(name)) for name in (one, other))
     console = Console(highlight=False)
-    for line in cpu.differences(first, second) or ["Nothing differs that a program could choose by."]:
-        console.print(line, markup=False)
-
-
-@app.command("verify")
-def verify(
-    profiles: Annotated[
-        list[str] | None, typer.Argument(help="Of nehalem, sandybridge, haswell; all by default.")
-    ] = None,
-    stack: Annotated[str, typer.Option("--stack", help="The stack whose libraries are tried.")] = "onnxruntime-1.32",
-    leak: Annotated[bool, typer.Option("--leak", help="Show nothing, on purpose: the check has to fail.")] = False,
-    images: options.Images = None,
-) -> None:
-    """Compare what a profile shows with an independent oracle, QEMU's processors in software, operation by operation."""
-    wanted = profiles or list(oracle.MODELS)
-    if unknown := [name for name in wanted if name not in oracle.MODELS]:
-        known = ", ".join(oracle.MODELS)
-        raise InvalidInput(
-            "QEMU has no such processor.",
-            [Problem(name, "cannot be compared", f"there are: {known}") for name in unknown],
-        )
-    declared = load_stack(options.images_folder(images), stack)
-    note = Console(stderr=True, highlight=False)
-    verdicts = oracle.verify(declared, wanted, cache_dir(), lambda line: note.print(line, markup=False), leak=leak)
-    console = Console(highlight=False)
-    for name in wanted:
-        mine = [verdict for verdict in verdicts if verdict.profile == name]
-        different = [verdict.operation for verdict in mine if not verdict.equal]
-        console.print(
-            f"{name}: {len(mine) - len(different)} of {len(mine)} operations give the same bytes.", markup=False
-        )
-        for operation in different:
-            console.print(f"  not equal: {operation}", markup=False)
-    if any(not verdict.equal for verdict in verdicts):
-        raise typer.Exit(DEVIATION)
+    for line in cpu.differences(first, second) or ["Nothing differs, neither in what programs see nor in silicon."]:
+        wrapped(console, line)
 
 
 _HOW = {

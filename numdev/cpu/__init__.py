@@ -1,9 +1,10 @@
 """The CPU a program is shown: profiles, this host, and the CPUID table that one becomes on the other."""
 
 from numdev.cpu import emulated, knobs
-from numdev.cpu.capture import capture, differences, profile_of, read_capture
+from numdev.cpu.capture import Capture, capture, profile_of, read_capture
+from numdev.cpu.differences import differences, silicon
 from numdev.cpu.emulated import Emulated
-from numdev.cpu.host import Host, host
+from numdev.cpu.host import VENDORS, Host, host
 from numdev.cpu.knobbed import Knobbed, in_words, obedience
 from numdev.cpu.ladder import EMULATE, KNOBS, RUNGS, contradictions, enforced, pair
 from numdev.cpu.profile import HOST, Profile, load, names
@@ -20,6 +21,8 @@ __all__ = [
     "REFUSE",
     "REWRITE",
     "RUNGS",
+    "VENDORS",
+    "Capture",
     "Emulated",
     "Host",
     "Knobbed",
@@ -43,4 +46,5 @@ __all__ = [
     "read_capture",
     "replica",
     "shown",
+    "silicon",
 ]

@@ -3,32 +3,55 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from numdev.cpu import dump
 from numdev.cpu.features import present
 from numdev.cpu.fingerprint import fingerprint
-from numdev.cpu.host import Host, host
+from numdev.cpu.host import Host, host, readable
 from numdev.cpu.profile import Profile
 from numdev.errors import InvalidInput, Problem
 from numdev.files import read_bytes, write_json
 from numdev.spec import yamlfile
-from numdev.worker.cpuid import Registers
+from numdev.worker.cpuid import Cpuid, Registers
 
-FORMAT = 1
+# 1: the fingerprint has no denormals, the table not all sub-leaves. 2: both.
+FORMAT = 2
+# The key by which a record of a machine (machine.py) holds its capture: such a file is read as one, too.
+RECORD = "numdev-record"
 _TYPES = {1: "data", 2: "instruction", 3: "unified"}
+# Of a stranger's file: keys in one object, and problems that are told.
+_KEYS, _PROBLEMS = 5000, 20
+# Leaves that have sub-leaves, and how many are asked for at most; those beyond the first are kept where they say something.
+_MOST = 64
+_SUBLEAVES = frozenset(
+    (
+        *(4, 7, 0xB, 0xD, 0xF, 0x10, 0x12, 0x14, 0x17, 0x18, 0x1B, 0x1D, 0x1E, 0x1F, 0x20, 0x23, 0x24),
+        *(0x8000001D, 0x80000020, 0x80000026),
+    )
+)
+# Lists of levels: a sub-leaf beyond the last has the type 0 in ECX, and repeats the number that it was asked by.
+_LEVELS = (0xB, 0x1F, 0x80000026)
+
+_LEAF = re.compile(" ".join([r"([0-9A-Fa-f]{1,8})"] * 6))
+# What a stranger's file says is printed on a terminal.
+Word = Annotated[str, Field(max_length=200, pattern=r"^[ -~]*$")]
 
 
-class _File(yamlfile.Strict):
+class File(yamlfile.Strict):
+    """A capture as a file has it."""
+
     capture: int = Field(alias="numdev-capture", ge=1, le=FORMAT)
     leaves: list[str] = Field(min_length=1, max_length=dump.LEAVES)
-    facts: dict[str, str] = {}
-    fingerprint: dict[str, str] = {}
+    facts: dict[Word, Word] = Field(default={}, max_length=100)
+    fingerprint: dict[Word, Word] = Field(default={}, max_length=100)
 
 
 @dataclass(frozen=True)
@@ -60,7 +83,35 @@ def capture() -> Capture:
         "microcode": _cpuinfo("microcode"),
         "hypervisor": _hypervisor(here),
     }
-    return Capture(here.leaves, {key: value for key, value in facts.items() if value}, fingerprint(here.features))
+    known = {key: value for key, value in facts.items() if value}
+    return Capture(whole_table(Cpuid()), known, fingerprint(here.features))
+
+
+def whole_table(real: Cpuid) -> dict[tuple[int, int], Registers]:
+    """Every leaf and sub-leaf that the processor or its hypervisor has, as one of its cores answers.
+
+    Some leaves name the core they are executed on: always the same one is asked, or no two captures would be equal.
+    """
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        return _whole_table(real)
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def _whole_table(real: Cpuid) -> dict[tuple[int, int], Registers]:
+    leaves: dict[tuple[int, int], Registers] = {}
+    hypervisor = [0x40000000] if real(1)[2] >> 31 & 1 else []
+    for first in (0, *hypervisor, 0x80000000):
+        for leaf in range(first, min(real(first)[0], first + 0x40) + 1):
+            for subleaf in range(_MOST if leaf in _SUBLEAVES else 1):
+                row = real(leaf, subleaf)
+                if leaf in _LEVELS and subleaf and not row[2] >> 8 & 0xFF:
+                    break
+                if subleaf == 0 or any(row):
+                    leaves[leaf, subleaf] = row
+    return leaves
 
 
 def _cpuinfo(key: str) -> str:
@@ -74,43 +125,81 @@ def _cpuinfo(key: str) -> str:
 
 
 def _hypervisor(here: Host) -> str:
-    from numdev.worker.cpuid import Cpuid
-
     if not here.cpuid(1)[2] >> 31 & 1:
         return ""
     words = Cpuid()(0x40000000)[1:]
-    return b"".join(word.to_bytes(4, "little") for word in words).split(b"\0")[0].decode("ascii", "replace")
+    return readable(b"".join(word.to_bytes(4, "little") for word in words))
 
 
 def read_capture(path: Path) -> Capture:
-    """A capture, or a dump that `dump.py` reads.
+    """A capture, that of a record, or a dump that `dump.py` reads.
 
     Raises:
-        InvalidInput: it is neither; with all problems.
+        InvalidInput: it is none of them; with all problems.
     """
-    data = read_bytes(path, dump.LIMIT)
-    text = data.decode("utf-8", "replace")
-    if not text.lstrip().startswith("{"):
-        return Capture(dump.parse_dump(text, str(path)))
+    return capture_of(read_bytes(path, dump.LIMIT), str(path))
+
+
+def capture_of(data: bytes, where: str) -> Capture:
+    """What `read_capture` finds in a file's bytes."""
+    if not data.lstrip(b"\xef\xbb\xbf\t\r\n ").startswith(b"{"):
+        return Capture(dump.parse_dump(dump.decode(data), where))
+    value = read_object(data, where)
+    if RECORD in value:
+        value = value.get("capture")
+    return parsed(checked(File, value, where), where)
+
+
+def checked(model: type[yamlfile.Model], value: Any, where: str) -> yamlfile.Model:
+    """`yamlfile.validate` of what a stranger wrote: the first of its problems, in words that a terminal can be shown."""
     try:
-        file = yamlfile.validate(_File, json.loads(text), str(path))
+        return yamlfile.validate(model, value, where)
+    except InvalidInput as error:
+        problems = [Problem(_plain(one.where), _plain(one.what), one.remedy) for one in error.problems[:_PROBLEMS]]
+        raise InvalidInput(error.what, problems, error.remedy) from None
+
+
+def _plain(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:300])
+
+
+def read_object(data: bytes, where: str) -> dict[str, Any]:
+    """The JSON object in a stranger's file; a key may stand in it once. Raises InvalidInput where it is none."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(pairs) > _KEYS:
+            raise ValueError(f"an object of more than {_KEYS} keys")
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a key stands twice")
+        return found
+
+    try:
+        value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{path} is no capture.", [Problem(str(path), f"not JSON: {error}")]) from None
+        raise InvalidInput(f"{where} is no capture.", [Problem(where, f"not JSON: {error}")]) from None
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{where} is no capture.", [Problem(where, "not a JSON object")])
+    return value
+
+
+def parsed(file: File, where: str) -> Capture:
+    """The capture that a file holds; raises InvalidInput with every leaf that is none."""
     leaves: dict[tuple[int, int], Registers] = {}
     problems = []
     for index, line in enumerate(file.leaves):
-        words = line.split()
-        try:
-            numbers = [int(word, 16) for word in words]
-            if len(numbers) != 6 or not all(0 <= number <= 0xFFFFFFFF for number in numbers):
-                raise ValueError
-        except ValueError:
-            problems.append(Problem(f"{path}: leaves.{index}", f"{line[:80]!r} is not six 32-bit numbers in hex"))
+        found = _LEAF.fullmatch(line)
+        place = f"{where}: leaves.{index}"
+        if not found:
+            problems.append(Problem(place, f"{line[:80]!r} is not six 32-bit numbers in hex"))
             continue
-        leaves[numbers[0], numbers[1]] = (numbers[2], numbers[3], numbers[4], numbers[5])
+        leaf, subleaf, *row = (int(word, 16) for word in found.groups())
+        if (leaf, subleaf) in leaves:
+            problems.append(Problem(place, f"leaf {leaf:#x}, sub-leaf {subleaf:#x} stands twice"))
+        leaves[leaf, subleaf] = (row[0], row[1], row[2], row[3])
     if problems:
-        raise InvalidInput(f"{path} is no capture.", problems)
-    return Capture(leaves, file.facts, file.fingerprint)
+        raise InvalidInput(f"{where} is no capture.", problems[:_PROBLEMS])
+    return Capture(leaves, dict(file.facts), dict(file.fingerprint))
 
 
 def profile_of(captured: Capture, name: str) -> Profile:
@@ -120,17 +209,7 @@ def profile_of(captured: Capture, name: str) -> Profile:
         InvalidInput: it is of a kind that cannot be shown, or contradicts itself.
     """
     there = Host(captured.leaves, "")
-    caches = [
-        {
-            "level": eax >> 5 & 7,
-            "type": _TYPES.get(eax & 31, "?"),
-            "size": f"{((ebx >> 22) + 1) * ((ebx >> 12 & 1023) + 1) * ((ebx & 4095) + 1) * (ecx + 1) / 1024:g}KiB",
-            "ways": (ebx >> 22) + 1,
-            "line": (ebx & 4095) + 1,
-            "threads": (eax >> 14 & 4095) + 1,
-        }
-        for eax, ebx, ecx, _ in there.caches()
-    ]
+    caches = caches_of(there)
     family, model, stepping = there.family_model_stepping
     shared = max((cache["threads"] for cache in caches), default=1)
     return yamlfile.validate(
@@ -173,32 +252,22 @@ def _topology(there: Host, shared: int) -> dict[str, int]:
     }
 
 
-def differences(one: Capture, other: Capture) -> list[str]:
-    """What differs between two processors, in words; empty where nothing does that a program could choose by."""
-    first, second = Host(one.leaves, ""), Host(other.leaves, "")
-    said = []
-    for what, a, b in (
-        ("vendor", first.vendor, second.vendor),
-        ("brand", first.brand, second.brand),
-        ("family, model, stepping", first.family_model_stepping, second.family_model_stepping),
-        ("SIMD level", first.simd, second.simd),
-    ):
-        if a != b:
-            said.append(f"{what}: {a} | {b}")
-    for what, names in (
-        ("only the first has", first.features - second.features),
-        ("only the second has", second.features - first.features),
-    ):
-        if names:
-            said.append(f"{what} {', '.join(sorted(names))}")
-    a_caches, b_caches = (
-        [f"L{cache.level} {cache.type} {cache.size}" for cache in profile_of(item, "x").caches] for item in (one, other)
-    )
-    if a_caches != b_caches:
-        said.append(f"caches: {', '.join(a_caches)} | {', '.join(b_caches)}")
-    both = sorted(one.fingerprint.keys() & other.fingerprint.keys())
-    if odd := [name for name in both if one.fingerprint[name] != other.fingerprint[name]]:
-        said.append(f"arithmetic: {', '.join(odd)} give other bits: silicon, which no profile can show")
-    elif not both:
-        said.append("arithmetic: not compared, for a dump has no fingerprint")
-    return said
+def caches_of(there: Host) -> list[dict[str, Any]]:
+    """Its caches as a profile's file has them."""
+    return [
+        {
+            "level": eax >> 5 & 7,
+            "type": _TYPES.get(eax & 31, "?"),
+            "size": _size(((ebx >> 22) + 1) * ((ebx >> 12 & 1023) + 1) * ((ebx & 4095) + 1) * (ecx + 1)),
+            "ways": (ebx >> 22) + 1,
+            "line": (ebx & 4095) + 1,
+            "threads": (eax >> 14 & 4095) + 1,
+        }
+        for eax, ebx, ecx, _ in there.caches()
+    ]
+
+
+def _size(count: int) -> str:
+    if count % (1 << 20) == 0 and count >= 1 << 30:
+        return f"{count >> 20}MiB"
+    return f"{count / 1024:.3f}KiB" if count % 1024 else f"{count >> 10}KiB"

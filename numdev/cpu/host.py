@@ -31,7 +31,7 @@ class Host:
     @cached_property
     def vendor(self) -> str:
         _, ebx, ecx, edx = self.cpuid(0)
-        return b"".join(part.to_bytes(4, "little") for part in (ebx, edx, ecx)).decode("ascii", "replace")
+        return readable(b"".join(part.to_bytes(4, "little") for part in (ebx, edx, ecx)))
 
     @cached_property
     def family_model_stepping(self) -> tuple[int, int, int]:
@@ -50,8 +50,7 @@ class Host:
     @cached_property
     def brand(self) -> str:
         words = [word for leaf in (0x80000002, 0x80000003, 0x80000004) for word in self.cpuid(leaf)]
-        data = b"".join(word.to_bytes(4, "little") for word in words)
-        return " ".join(data.split(b"\0")[0].decode("ascii", "replace").split())
+        return " ".join(readable(b"".join(word.to_bytes(4, "little") for word in words)).split())
 
     @property
     def simd(self) -> str:
@@ -81,6 +80,11 @@ class Host:
         # AMD's list is in a leaf of its own.
         leaf = 4 if self.vendor == "GenuineIntel" else 0x8000001D
         return [self.cpuid(leaf, sub) for sub in range(8) if self.cpuid(leaf, sub)[0] & 31]
+
+
+def readable(data: bytes) -> str:
+    """A name in registers, up to its end; what is no printable ASCII, as a hostile dump may have it, as `?`."""
+    return "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in data.split(b"\0")[0])
 
 
 def read_leaves(real: Cpuid) -> dict[tuple[int, int], Registers]:

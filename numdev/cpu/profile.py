@@ -33,6 +33,12 @@ class Cache(yamlfile.Strict):
         memory(value)
         return value
 
+    @model_validator(mode="after")
+    def _whole(self) -> Cache:
+        if self.sets * self.ways * self.line != self.bytes:
+            raise ValueError(f"{self.size} are no whole sets of {self.ways} ways with lines of {self.line} bytes")
+        return self
+
     @property
     def bytes(self) -> int:
         return memory(self.size)

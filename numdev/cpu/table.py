@@ -234,7 +234,7 @@ def _cache(cache: Cache, core_ids: int) -> list[int]:
     """One cache as leaf 4 or 0x8000001D describes it; Intel's also counts the cores that a package has room for."""
     eax = _TYPES[cache.type] | cache.level << 5 | 1 << 8 | (cache.threads - 1) << 14 | (min(core_ids, 64) - 1) << 26
     ebx = (cache.line - 1) | (cache.ways - 1) << 22
-    return [eax & 0xFFFFFFFF, ebx, cache.sets - 1, 0]
+    return [eax & 0xFFFFFFFF, ebx, _most(cache.sets - 1, 32), 0]
 
 
 def _legacy_caches(caches: list[Cache], intel: bool) -> dict[tuple[int, int], list[int]]:
@@ -242,14 +242,22 @@ def _legacy_caches(caches: list[Cache], intel: bool) -> dict[tuple[int, int], li
     by = {(cache.level, cache.type): cache for cache in caches}
     first, second = [0, 0, 0, 0], [0, 0, 0, 0]
     if level2 := by.get((2, "unified")):
-        second[ECX] = level2.bytes >> 10 << 16 | _ways(level2.ways) << 12 | level2.line
+        second[ECX] = _most(level2.bytes >> 10, 16) << 16 | _ways(level2.ways) << 12 | _most(level2.line, 8)
     if not intel:
         for register, kind in ((ECX, "data"), (EDX, "instruction")):
             if level1 := by.get((1, kind)):
-                first[register] = level1.bytes >> 10 << 24 | level1.ways << 16 | 1 << 8 | level1.line
+                size, ways = _most(level1.bytes >> 10, 8), _most(level1.ways, 8)
+                first[register] = size << 24 | ways << 16 | 1 << 8 | _most(level1.line, 8)
         if level3 := by.get((3, "unified")):
-            second[EDX] = level3.bytes // (512 << 10) << 18 | _ways(level3.ways) << 12 | level3.line
+            second[EDX] = (
+                _most(level3.bytes // (512 << 10), 14) << 18 | _ways(level3.ways) << 12 | _most(level3.line, 8)
+            )
     return {(0x80000005, 0): first, (0x80000006, 0): second}
+
+
+def _most(value: int, bits: int) -> int:
+    """The value, or as much of it as a field can say: a dump may have a cache that no processor has."""
+    return min(value, (1 << bits) - 1)
 
 
 def _ways(ways: int) -> int:

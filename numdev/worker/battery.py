@@ -1,13 +1,9 @@
-"""Many operations in one process, each with the digest of its bytes: what two ways of showing a processor are compared by.
-
-python -m numdev_worker.battery OUT [MODEL INPUTS]...
-"""
+"""Many operations in one process, each with the digest of its bytes: what two ways of showing a processor are compared by."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import sys
+import importlib.util
 from typing import Any, Callable, Dict, List
 
 import numpy as np
@@ -72,9 +68,52 @@ def numpy_operations() -> Dict[str, Callable[[], Any]]:
     return operations
 
 
+def torch_operations() -> Dict[str, Callable[[], Any]]:
+    """Operations of torch by name, and in brackets the library that computes them where it is not ATen itself."""
+    import torch
+    from torch.nn import functional as F
+
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    whole = np.arange(1, 65537, dtype=np.int64) * 7919 % 1048573
+    positive = torch.from_numpy((whole + 1).astype(np.float32) / np.float32(262144))
+    x = positive - 2
+    square, image = x[:16384].reshape(128, 128), x.reshape(2, 32, 32, 32)
+    kernel, scale = x[:9216].reshape(32, 32, 3, 3), positive[:32]
+    heads = x[:24576].reshape(3, 2, 4, 32, 32)
+    operations: Dict[str, Callable[[], Any]] = {
+        "torch mm (MKL)": lambda: square @ square,
+        "torch addmm (MKL)": lambda: F.linear(square, square, x[:128]),
+        "torch bmm (MKL)": lambda: torch.bmm(image[:, :, :, 0], image[:, :, :, 1]),
+        "torch mv (MKL)": lambda: square @ x[:128],
+        "torch mm float64 (MKL)": lambda: square.double() @ square.double(),
+        "torch conv2d (oneDNN)": lambda: F.conv2d(image, kernel, padding=1),
+        "torch conv1d (oneDNN)": lambda: F.conv1d(image[:, :, :, 0], kernel[:, :, :, 0], padding=1),
+        "torch batch_norm": lambda: F.batch_norm(image, x[:32], scale, scale, x[:32]),
+        "torch layer_norm": lambda: F.layer_norm(square, (128,)),
+        "torch softmax": lambda: F.softmax(square, -1),
+        "torch attention (MKL)": lambda: F.scaled_dot_product_attention(*heads),
+        "torch gelu": lambda: F.gelu(x),
+        "torch sum": lambda: x.sum(),
+        "torch cumsum": lambda: x.cumsum(0),
+        "torch var": lambda: x.var(),
+    }
+    for name in ("exp", "tanh", "sigmoid", "erf", "sin", "expm1"):
+        operations[f"torch {name}"] = lambda name=name: getattr(torch, name)(x)
+    for name in ("log", "sqrt", "rsqrt", "reciprocal"):
+        operations[f"torch {name}"] = lambda name=name: getattr(torch, name)(positive)
+    return operations
+
+
 def run(models: List[str]) -> Dict[str, str]:
-    """The digest of each operation and of each model's outputs; `models` are pairs of model and inputs."""
-    found = {name: digest(operation()) for name, operation in numpy_operations().items()}
+    """The digest of each operation and of each model's outputs; `models` are pairs of model and inputs.
+
+    torch's operations are run where there is a torch.
+    """
+    operations = numpy_operations()
+    if importlib.util.find_spec("torch"):
+        operations.update(torch_operations())
+    found = {name: digest(operation()) for name, operation in operations.items()}
     if models:
         import onnxruntime as ort
 
@@ -86,12 +125,10 @@ def run(models: List[str]) -> Dict[str, str]:
             with np.load(inputs, allow_pickle=False) as archive:
                 outputs = session.run(None, {name: archive[name] for name in archive.files})
             name = model.replace("\\", "/").split("/")[-1].split(".")[0]
-            found[f"onnxruntime {name}"] = hashlib.sha256("".join(map(digest, outputs)).encode()).hexdigest()
+            if len(outputs) == 1:
+                found[f"onnxruntime {name}"] = hashlib.sha256(digest(outputs[0]).encode()).hexdigest()
+                continue
+            # One operator an output.
+            for output, value in zip(session.get_outputs(), outputs):
+                found[f"onnxruntime {output.name}"] = digest(value)
     return found
-
-
-if __name__ == "__main__":
-    with np.errstate(all="ignore"):
-        result = run(sys.argv[2:])
-    with open(sys.argv[1], "w", encoding="utf-8") as file:
-        json.dump(result, file, sort_keys=True)

@@ -15,10 +15,11 @@ from numdev import cpu
 from numdev.cpu import dump as dumps
 from numdev.cpu.capture import Capture, _topology
 from numdev.cpu.dump import parse_dump
-from numdev.cpu.fingerprint import _inputs, _run, fingerprint
+from numdev.cpu.fingerprint import DAZ, DEFAULT, DENORMALS, FTZ, _inputs, _run, _tiny, fingerprint
 from numdev.cpu.profile import Topology
 from numdev.cpu.table import build
 from numdev.errors import InvalidInput
+from numdev.worker.cpuid import Cpuid
 
 NEW = """------[ Logical CPU #0 ]------
 CPUID 00000000: 0000000D-756E6547-6C65746E-49656E69 [GenuineIntel]
@@ -111,11 +112,17 @@ def test_damaged_dumps_give_leaves_or_a_clear_error(lines, data):
     [
         "{",
         "{}",
-        '{"numdev-capture": 2, "leaves": ["0 0 0 0 0 0"]}',
+        '{"numdev-capture": 3, "leaves": ["0 0 0 0 0 0"]}',
         '{"numdev-capture": 1, "leaves": []}',
         '{"numdev-capture": 1, "leaves": ["0 0 0 0 0"]}',
         '{"numdev-capture": 1, "leaves": ["0 0 0 0 0 1ffffffff"]}',
         '{"numdev-capture": 1, "leaves": ["x 0 0 0 0 0"], "host": "me"}',
+        '{"numdev-capture": 1, "leaves": ["0 0 1 0 0 0", "0 0 2 0 0 0"]}',
+        '{"numdev-capture": 1, "numdev-capture": 1, "leaves": ["0 0 1 0 0 0"]}',
+        '{"numdev-capture": 2, "leaves": ["0 0 1 0 0 0"], "facts": {"kernel": "\\u001b[2J"}}',
+        '{"numdev-capture": 2, "leaves": ["0 0 1 0 0 0"], "facts": {"kernel": "\\ud800"}}',
+        '{"numdev-record": 1, "capture": {"numdev-capture": 2, "leaves": []}}',
+        '{"numdev-record": 1}',
         "[" * 100_000,
     ],
 )
@@ -171,15 +178,75 @@ def test_a_processor_of_another_maker_is_refused():
         cpu.profile_of(Capture(leaves), "via")
 
 
+def test_old_captures_stay_readable(tmp_path):
+    """What was written before denormals were in the fingerprint; what it lacks is not compared, and that is said."""
+    old = Capture(parse_dump(NEW, "x"), {"kernel": "6.1.0"}, {"rcpps": "a"})
+    (tmp_path / "old.json").write_text(json.dumps({**old.json(), "numdev-capture": 1}))
+    assert cpu.read_capture(tmp_path / "old.json") == old
+    new = Capture(old.leaves, old.facts, {"rcpps": "a", "denormals": "b"})
+    assert cpu.differences(old, new) == ["silicon: not compared, for only the second has it: denormals"]
+
+
+def test_a_capture_has_the_whole_table():
+    here, leaves = cpu.host(), cpu.capture().leaves
+    real = Cpuid()
+    assert leaves.keys() >= {(0, 0), (1, 0), (7, 0), (0xD, 0), (0xD, 1), (0x80000000, 0)}
+    assert max(leaf for leaf, _ in leaves if leaf < 0x40000000) == here.cpuid(0)[0]
+    assert ((0x40000000, 0) in leaves) == bool(here.cpuid(1)[2] >> 31 & 1)
+    for key in ((0, 0), (7, 0), (7, 1), (4, 0), (4, 1), (0x8000001D, 2)):
+        assert leaves.get(key, (0, 0, 0, 0)) == real(*key)
+    assert cpu.capture().leaves == leaves, "and is the same each time, whichever core makes it"
+
+
+def test_names_in_registers_cannot_write_on_the_terminal():
+    leaves = dict(parse_dump(NEW, "x"))
+    leaves[0x80000002, 0] = (0x4A325B1B, 0xFF414141, 0, 0)  # ESC [ 2 J, three letters, and a byte that is not ASCII
+    profile = cpu.profile_of(Capture(leaves), "x")
+    assert profile.brand == "?[2JAAA?"
+    assert build(profile, cpu.host()).text()
+
+
+def test_a_large_cache_has_a_size():
+    leaves = dict(parse_dump(NEW, "x"))
+    leaves[4, 2] = (0x7C004163, 0x03C0003F, (1152 << 20) // 1024 - 1, 0)
+    assert cpu.profile_of(Capture(leaves), "x").caches[2].size == "1152MiB"
+
+
 def test_differences_are_told_in_words():
-    one = Capture(parse_dump(NEW, "x"), fingerprint={"rcpps": "a", "fma": "c"})
+    one = Capture(
+        parse_dump(NEW, "x"), {"microcode": "0x1", "kernel": "6.1.0", "libc": "glibc 2.36"}, {"rcpps": "a", "fma": "c"}
+    )
     leaves = dict(one.leaves)
     leaves[7, 0] = (0, 8, 0, 0)
     leaves[4, 0] = (0x7C004121, 0x02C0003F, 0x3F, 0)
-    said = cpu.differences(one, Capture(leaves, fingerprint={"rcpps": "b", "fma": "c"}))
-    assert any(line.startswith("only the first has avx2") for line in said)
-    assert any("L1 data 32KiB" in line and "L1 data 48KiB" in line for line in said)
-    assert any(line.startswith("arithmetic: rcpps") and "silicon" in line for line in said)
+    leaves[1, 0] = (0x406F1, *leaves[1, 0][1:])
+    facts = {"microcode": "0x2", "kernel": "6.1.0", "libc": "glibc 2.41", "hypervisor": "KVMKVMKVM"}
+    assert cpu.differences(one, Capture(leaves, facts, {"rcpps": "b", "fma": "c"})) == [
+        "first: no brand (Intel, family 6, model 63, stepping 2)",
+        "second: no brand (Intel, family 6, model 79, stepping 1)",
+        "SIMD: AVX2 | AVX",
+        "only the first has: avx2",
+        "L1 data cache: 32KiB | 48KiB; 8 ways | 12 ways",
+        "silicon differs: rcpps; no profile can show that",
+        "microcode: 0x1 | 0x2",
+        "libc: glibc 2.36 | glibc 2.41",
+        "hypervisor: none | KVMKVMKVM",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        ({}, {}, "silicon: not compared; neither has a fingerprint"),
+        ({"fma": "a"}, {}, "silicon: not compared; the second has no fingerprint"),
+        ({}, {"fma": "a"}, "silicon: not compared; the first has no fingerprint"),
+    ],
+)
+def test_what_has_no_fingerprint_is_not_called_the_same(one, other, said):
+    leaves = parse_dump(NEW, "x")
+    lines = cpu.differences(Capture(leaves, {}, one), Capture(leaves, {}, other))
+    assert len(lines) == 1
+    assert lines[0].startswith(said)
 
 
 class TestFingerprint:
@@ -187,7 +254,7 @@ class TestFingerprint:
         features = cpu.host().features
         assert fingerprint(features) == fingerprint(features)
         assert set(fingerprint(features)) >= {"rcpps", "rsqrtps", "sqrtps"}
-        assert json.loads(json.dumps(fingerprint(()))).keys() == {"rcpps", "rsqrtps", "sqrtps"}
+        assert json.loads(json.dumps(fingerprint(()))).keys() == {"rcpps", "rsqrtps", "sqrtps", "denormals"}
 
     def test_exact_instructions_are_exact(self):
         inputs = _inputs()
@@ -208,3 +275,49 @@ class TestFingerprint:
         inputs = _inputs()[5000:8000]
         exact = inputs.astype(np.float64) ** 2 + inputs.astype(np.float64)
         assert np.array_equal(_run(bytes.fromhex("c4e27998c0"), inputs), exact.astype(np.float32))
+
+
+class TestDenormals:
+    """The four modes of MXCSR, on inputs and on results that are denormal."""
+
+    SQUARE, DOUBLE = DENORMALS["denormals"][1][:2]
+    LEAST = np.float32(2.0**-126)
+
+    def denormal(self, values: np.ndarray) -> int:
+        return int(((np.abs(values) < self.LEAST) & (values != 0)).sum())
+
+    def test_the_inputs_reach_all_of_it(self):
+        tiny = _tiny()
+        assert self.denormal(tiny) > 100
+        assert self.denormal(_run(self.SQUARE, tiny)) > 50, "products that underflow"
+        assert (_run(self.SQUARE, tiny) == 0).sum() > 50, "products that vanish"
+
+    def test_by_default_they_are_computed_with(self):
+        tiny = _tiny()
+        assert np.array_equal(_run(self.DOUBLE, tiny).view(np.uint32), (tiny + tiny).view(np.uint32))
+        assert np.array_equal(_run(self.SQUARE, tiny).view(np.uint32), (tiny * tiny).view(np.uint32))
+
+    def test_flushing_makes_results_zero(self):
+        found = _run(self.SQUARE, _tiny(), DEFAULT | FTZ)
+        assert self.denormal(found) == 0
+        kept = ~(np.abs(_tiny() * _tiny()) < self.LEAST)
+        assert np.array_equal(found[kept], (_tiny() * _tiny())[kept])
+
+    def test_daz_makes_inputs_zero(self):
+        tiny = _tiny()
+        found = _run(self.DOUBLE, tiny, DEFAULT | DAZ)
+        assert np.array_equal(found, np.where(np.abs(tiny) < self.LEAST, np.float32(0), tiny + tiny))
+        assert self.denormal(_run(self.SQUARE, tiny, DEFAULT | DAZ)) > 50, "results may still be denormal"
+
+    def test_the_mode_does_not_outlast_the_call(self):
+        _run(self.SQUARE, _tiny(), DEFAULT | FTZ | DAZ)
+        least = np.float32(1e-45)
+        assert least + least > least, "this thread computes with denormals as before"
+
+    def test_each_width_that_the_processor_has_is_in_the_fingerprint(self):
+        features = cpu.host().features
+        found = fingerprint(features)
+        assert ("denormals-avx" in found) == ("avx" in features)
+        assert ("denormals-avx512" in found) == ("avx512f" in features)
+        widths = {found[name] for name in ("denormals", "denormals-avx", "denormals-avx512") if name in found}
+        assert len(widths) == 1, "of any width the bits are those of IEEE 754"

@@ -1,0 +1,101 @@
+"""What differs between two processors, in words: what a program can choose by, what it computes with, and what it runs on."""
+
+from __future__ import annotations
+
+from numdev.cpu.capture import Capture, caches_of
+from numdev.cpu.features import INCIDENTAL
+from numdev.cpu.host import VENDORS, Host
+
+# The facts of a capture, and what they are called; others are told by their own names.
+_FACTS = {
+    "microcode": "microcode",
+    "kernel": "Linux",
+    "libc": "libc",
+    "hypervisor": "hypervisor",
+    "emulator": "emulator",
+}
+
+
+def differences(one: Capture, other: Capture) -> list[str]:
+    """Lines of "what: the first | the second"; empty where nothing differs."""
+    first, second = Host(one.leaves, ""), Host(other.leaves, "")
+    return [
+        *_identity(first, second),
+        *_features(first.features, second.features),
+        *_caches(first, second),
+        *_silicon(one.fingerprint, other.fingerprint),
+        *_facts(one.facts, other.facts),
+    ]
+
+
+def silicon(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    """The entries of two fingerprints that both have, and that are not equal; sorted."""
+    return sorted(name for name in one.keys() & other.keys() if one[name] != other[name])
+
+
+def _identity(first: Host, second: Host) -> list[str]:
+    said = []
+    identities = [(host.vendor, host.brand, host.family_model_stepping) for host in (first, second)]
+    if identities[0] != identities[1]:
+        for name, (vendor, brand, (family, model, stepping)) in zip(("first", "second"), identities, strict=True):
+            who = f"{VENDORS.get(vendor, vendor)}, family {family}, model {model}, stepping {stepping}"
+            said.append(f"{name}: {brand or 'no brand'} ({who})")
+    if first.simd != second.simd:
+        said.append(f"SIMD: {first.simd} | {second.simd}")
+    return said
+
+
+def _features(first: frozenset[str], second: frozenset[str]) -> list[str]:
+    said = []
+    for who, names in (("only the first has", first - second), ("only the second has", second - first)):
+        if chosen := sorted(names - INCIDENTAL):
+            said.append(f"{who}: {', '.join(chosen)}")
+        if rest := sorted(names & INCIDENTAL):
+            said.append(f"{who}, and no library chooses its arithmetic by it: {', '.join(rest)}")
+    return said
+
+
+def _caches(first: Host, second: Host) -> list[str]:
+    said = []
+    one, two = ({(cache["level"], cache["type"]): cache for cache in caches_of(host)} for host in (first, second))
+    for key in sorted(one.keys() | two.keys()):
+        name = f"L{key[0]}" + ("" if key[1] == "unified" else f" {key[1]}")
+        if key not in one or key not in two:
+            have = one.get(key) or two[key]
+            said.append(f"{name} cache: " + (f"{have['size']} | none" if key in one else f"none | {have['size']}"))
+            continue
+        a, b = one[key], two[key]
+        parts = [
+            f"{a[part]}{unit} | {b[part]}{unit}"
+            for part, unit in (("size", ""), ("ways", " ways"), ("line", " bytes a line"))
+            if a[part] != b[part]
+        ]
+        if a["threads"] != b["threads"]:
+            parts.append(f"shared by {a['threads']} | {b['threads']} threads")
+        if parts:
+            said.append(f"{name} cache: {'; '.join(parts)}")
+    return said
+
+
+def _silicon(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    if not one or not other:
+        which = "neither has a" if not one and not other else f"the {'second' if one else 'first'} has no"
+        return [f"silicon: not compared; {which} fingerprint (dumps have none)"]
+    said = []
+    if odd := silicon(one, other):
+        said.append(f"silicon differs: {', '.join(odd)}; no profile can show that")
+    for who, names in (("first", one.keys() - other.keys()), ("second", other.keys() - one.keys())):
+        if names:
+            said.append(f"silicon: not compared, for only the {who} has it: {', '.join(sorted(names))}")
+    return said
+
+
+def _facts(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    if not one or not other:
+        # A dump is of a processor and says nothing of the system: nothing to compare, and no difference either.
+        return []
+    return [
+        f"{_FACTS.get(key, key)}: {one.get(key, 'none')} | {other.get(key, 'none')}"
+        for key in sorted(one.keys() | other.keys(), key=lambda key: ([*_FACTS, key].index(key), key))
+        if one.get(key) != other.get(key)
+    ]
