@@ -26,7 +26,7 @@ class Measured(yamlfile.Strict):
     """One stack's battery on one processor, in one thread.
 
     stack, battery: digests of the software and of the battery's source. system: what of it no stack pins. dispatch: what
-    the libraries chose, by library. operations: the digest of each one's bytes.
+    the libraries chose, by library. defects: what an emulator was seen to get wrong. operations: the digest of each one's bytes.
     """
 
     stack: _Digest
@@ -34,6 +34,7 @@ class Measured(yamlfile.Strict):
     threads: Literal[1] = 1
     system: dict[Word, Word] = Field(default={}, max_length=100)
     dispatch: dict[Word, _Words] = Field(default={}, max_length=100)
+    defects: tuple[Word, ...] = Field(default=(), max_length=100)
     operations: dict[Word, _Digest] = Field(min_length=1, max_length=5000)
 
 

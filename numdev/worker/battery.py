@@ -98,9 +98,14 @@ def torch_operations() -> Dict[str, Callable[[], Any]]:
         "torch cumsum": lambda: x.cumsum(0),
         "torch var": lambda: x.var(),
     }
-    for name in ("exp", "tanh", "sigmoid", "erf", "sin", "expm1"):
+    # ATen hands these to MKL's vector library (aten/src/ATen/cpu/vml.h), which chooses by the vendor too.
+    for name in ("exp", "erf", "sin"):
+        operations[f"torch {name} (MKL)"] = lambda name=name: getattr(torch, name)(x)
+    for name in ("log", "sqrt"):
+        operations[f"torch {name} (MKL)"] = lambda name=name: getattr(torch, name)(positive)
+    for name in ("tanh", "sigmoid", "expm1"):
         operations[f"torch {name}"] = lambda name=name: getattr(torch, name)(x)
-    for name in ("log", "sqrt", "rsqrt", "reciprocal"):
+    for name in ("rsqrt", "reciprocal"):
         operations[f"torch {name}"] = lambda name=name: getattr(torch, name)(positive)
     return operations
 
