@@ -24,6 +24,7 @@ _TITLES = {
     causes.SILICON: "other bits by silicon: the same dispatch, processors that compute differently",
     causes.SYSTEM: "other bits, perhaps by the system: the same dispatch, another libc or Python",
     causes.UNEXPLAINED: "other bits, unexplained",
+    causes.EMULATOR: "other bits by the recorded emulator's own mistake",
     causes.GONE: "not compared",
 }
 

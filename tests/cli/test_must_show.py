@@ -233,3 +233,21 @@ def test_a_stacks_numpy_as_another_processor(profile, kernel):
     done = numdev("as", "--stack", "numpy-2.4", profile, "--", "python", "-c", code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"['{kernel}']"
+
+
+def test_mkl_follows_features_and_vendor_each(tmp_path):
+    """On an Intel AVX2 profile torch's product has the bits of MKL_CBWR=AVX2; the same features in AMD's name are another class."""
+    needs("nehalem", "haswell", "haswell@vendor=AMD")
+    done = numdev("matrix", "run", "matrices/mkl.yaml", "-e", "local", "-s", str(tmp_path / "store"), "--json")
+    assert done.returncode == 0, done.stderr
+    (answer,) = json.loads(done.stdout)["workloads"]
+    found = {
+        (levels["profile"], levels["vendor"], levels["env.MKL_CBWR"]): one["name"]
+        for one in answer["classes"]
+        for levels in one["levels"]
+    }
+    assert len(found) == 12
+    assert found["haswell", "own", "AUTO"] == found["haswell", "own", "AVX2"]
+    assert found["haswell", "own", "AUTO"] not in (found["nehalem", "own", "AUTO"], found["haswell", "AMD", "AUTO"])
+    assert len({name for (_, _, knob), name in found.items() if knob == "COMPATIBLE"}) == 1
+    assert answer["sufficient"]["sets"] == [["profile", "vendor", "env.MKL_CBWR"]]
