@@ -34,7 +34,7 @@ class Measured(yamlfile.Strict):
     threads: Literal[1] = 1
     system: dict[Word, Word] = Field(default={}, max_length=100)
     dispatch: dict[Word, _Words] = Field(default={}, max_length=100)
-    defects: tuple[Word, ...] = Field(default=(), max_length=100)
+    defects: list[Word] = Field(default=[], max_length=100)
     operations: dict[Word, _Digest] = Field(min_length=1, max_length=5000)
 
 

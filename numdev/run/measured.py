@@ -90,7 +90,7 @@ def measure(
         battery=digests.of_bytes(Path(battery.__file__).read_bytes()),
         system={"libc": realised["libc"], "python": realised["python"]},
         dispatch=cpu.dispatch(realised),
-        defects=tuple(found["defects"]),
+        defects=found["defects"],
         operations=found["operations"],
     )
 

@@ -80,9 +80,10 @@ def test_the_exceptions_are_known_and_explained():
 @pytest.mark.parametrize(
     ("leak", "seen"),
     [
-        (oracle.ALL, {"BLAS sgemm", "numpy exp float64"}),
-        (oracle.MODEL, {"BLAS sgemm"}),
-        (oracle.LOADER, {"numpy exp float64"}),
+        (oracle.ALL, ("BLAS", "numpy exp")),
+        # Which kernel OpenBLAS then takes, and which operations it changes, depends on the real model.
+        (oracle.MODEL, ("BLAS",)),
+        (oracle.LOADER, ("numpy exp",)),
     ],
 )
 def test_a_leak_is_noticed(leak, seen):
@@ -90,7 +91,7 @@ def test_a_leak_is_noticed(leak, seen):
         pytest.skip("this processor is not unlike a Nehalem")
     found = checked("nehalem", leak=leak)
     assert not found.agrees
-    assert seen <= others(found).keys()
+    assert all(any(name.startswith(one) for name in others(found)) for one in seen)
     assert "numpy floor float64" not in others(found), "what is exact is equal on every processor"
 
 
@@ -154,7 +155,7 @@ def test_the_battery_is_the_same_each_time():
 
 def test_an_operation_is_wrong_only_in_an_emulator_that_was_seen_to_be():
     here = measured_as({"numpy tanh float64": A})
-    for seen, outcome in (((defects.GATHER,), EMULATOR), ((), UNEXPLAINED), (("another",), UNEXPLAINED)):
+    for seen, outcome in (([defects.GATHER], EMULATOR), ([], UNEXPLAINED), (["another"], UNEXPLAINED)):
         there = Measured(stack=A, battery=A, operations={"numpy tanh float64": B}, defects=seen)
         (found,) = causes.compare("numpy-1.26", there, here, [])
         assert found.outcome == outcome
