@@ -66,3 +66,17 @@ def place(path: str) -> Place | None:
         # The file names the condition as its model.
         return Place(experiment, "/".join(parts), found["host"], CPU)
     return None
+
+
+def path_of(one: Place) -> str:
+    """The path at which the repository has a result: the inverse of `place`."""
+    folder = f"{RESULTS}{one.experiment}"
+    if one.experiment == MAIN:
+        cloud, _, rest = one.platform.partition("/")
+        return f"{folder}/{cloud}/{one.kind}/{rest}-{one.model}-i{one.sample}.json"
+    if one.experiment in ("race_conditions", "raw_simd"):
+        return f"{folder}/{one.platform}.json"
+    first, *more = one.workload.split("/")
+    if one.experiment == "parameter_distribution" and len(more) == 2:
+        return f"{folder}/{first}/{more[0]}/{one.platform}-{more[1]}.json"
+    return f"{folder}/{one.workload}/{one.platform}.json"
