@@ -12,7 +12,7 @@ MAIN = "equivalence_classes"
 # Runs of these are containers of their own: experiments/equivalence_classes/common.py and experiments/race_conditions/run.py
 # start one for each.
 FRESH = (MAIN, "race_conditions")
-TABLES = ("num_multiplications", "dendrogram_consistency")
+MULTIPLICATIONS = "num_multiplications"
 _MAIN_NAME = re.compile(r"(?P<platform>.+)-(?P<model>[A-Za-z0-9_]+)-i(?P<sample>[0-9]{1,6})\.json")
 _OF_PARAMETERS = re.compile(r"(?P<host>.+?)(?:-(?P<input>random|samples))?\.json")
 

@@ -44,7 +44,7 @@ MICROARCHITECTURES = (
     Microarchitecture("AMD Milan", "AuthenticAMD", 25, 1, ANY, "zen3"),
 )
 # Of the two without a profile: Intel 64 and IA-32 Architectures Optimization Reference Manual, Skylake client, table of caches.
-CLIENT = {"Kaby Lake": {"l1d": 32 << 10, "l2": 256 << 10}, "Coffee Lake": {"l1d": 32 << 10, "l2": 256 << 10}}
+CLIENT = {"Kaby Lake": {"L1d": 32 << 10, "L2": 256 << 10}, "Coffee Lake": {"L1d": 32 << 10, "L2": 256 << 10}}
 # CUDA C++ Programming Guide, compute capabilities.
 GENERATIONS = {
     "3": "Kepler",
@@ -70,11 +70,11 @@ def of_cpu(info: Mapping[str, Any]) -> dict[str, str]:
     return {
         "microarchitecture": found.name if found else UNKNOWN,
         "cores": str(info.get("count") or UNKNOWN),
-        "simd": simd_level(FLAGS.get(flag, flag) for flag in flags) if flags else UNKNOWN,
+        "SIMD": simd_level(FLAGS.get(flag, flag) for flag in flags) if flags else UNKNOWN,
         "vendor": cpu.VENDORS.get(info.get("vendor_id_raw", ""), info.get("vendor_id_raw") or UNKNOWN),
-        "l1d": _cache(info.get("l1_data_cache_size"), found, "l1d"),
-        "l2": _cache(info.get("l2_cache_size"), found, "l2"),
-        "python": _python(info.get("python_version")),
+        "L1d": _cache(info.get("l1_data_cache_size"), found, "L1d"),
+        "L2": _cache(info.get("l2_cache_size"), found, "L2"),
+        "Python": _python(info.get("python_version")),
     }
 
 
@@ -83,11 +83,11 @@ def of_gpu(physical: Mapping[str, str], info: Mapping[str, Any]) -> dict[str, st
     capability = physical.get("compute capability", "")
     host = of_cpu(info)
     return {
-        "gpu": physical.get("name") or UNKNOWN,
+        "GPU": physical.get("name") or UNKNOWN,
         "generation": GENERATIONS.get(capability) or GENERATIONS.get(capability.partition(".")[0], UNKNOWN),
-        "host_cpu": host["microarchitecture"],
+        "host_CPU": host["microarchitecture"],
         "cores": host["cores"],
-        "python": host["python"],
+        "Python": host["Python"],
     }
 
 
@@ -109,7 +109,7 @@ def _cache(told: int | str | None, found: Microarchitecture | None, which: str) 
         return UNKNOWN
     if not found.profile:
         return kib(CLIENT[found.name][which])
-    level, kinds = {"l1d": (1, ("data",)), "l2": (2, ("unified",))}[which]
+    level, kinds = {"L1d": (1, ("data",)), "L2": (2, ("unified",))}[which]
     caches: Iterable[Any] = cpu.load(found.profile).caches
     return kib(next(memory(cache.size) for cache in caches if cache.level == level and cache.type in kinds))
 

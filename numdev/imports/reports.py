@@ -9,6 +9,7 @@ from typing import Any
 
 from numdev.imports.design import Separation
 from numdev.imports.findings import Odd
+from numdev.imports.multiplications import Multiplications
 
 # Why a path was left out.
 LFS = "LFS pointer"
@@ -59,7 +60,7 @@ class Report:
     `new` inferences were stored; `twice` files were there several times with equal bytes; `others` files are no results.
     `mixed` are sentences on weight sets that share a name. `classes` has the classes of bytes of each workload of the main
     experiment without suspects and unsteady platforms, `unsteady` the GPUs whose runs differ, of `repeated` that ran several
-    times; `compared`: models and samples that ran on both kinds, and those in which some bytes are of both.
+    times; `tables` are those without outputs, which become no records; `compared`: models and samples that ran on both kinds, and those in which some bytes are of both.
     """
 
     path: str
@@ -70,6 +71,7 @@ class Report:
     left_out: tuple[LeftOut, ...]
     suspects: tuple[Odd, ...]
     mixed: tuple[str, ...]
+    tables: tuple[Multiplications, ...]
     classes: dict[str, int]
     unsteady: tuple[str, ...]
     repeated: int
@@ -119,9 +121,16 @@ class Report:
             names = f": {', '.join(self.unsteady)}" if self.unsteady else ""
             yield f"GPUs whose runs differ in some workload: {len(self.unsteady)} of {self.repeated}{names}."
 
+        for table in self.tables:
+            if table.spearman is not None:
+                yield (
+                    f"{table.path}: fewest mantissa bits that a pair of platforms keeps, against the multiplications of "
+                    f"{table.configurations} convolutions: Spearman {table.spearman:.2f}."
+                )
+
     def _separations(self) -> Iterator[str]:
         for one in self.designs:
-            yield f"What the {one.platforms} {one.kind.upper()} platforms can tell apart:"
+            yield f"What the {one.platforms} {one.kind.upper()} platforms can tell apart, and what not:"
             for factor in one.factors:
                 yield f"  {factor.factor.replace('_', ' ')}: {_separable(factor)}"
 
@@ -131,9 +140,15 @@ class Report:
         for one in self.suspects:
             size = "a NaN of its own" if one.distance is None else f"{one.distance:.2g} of the scale from the median"
             yield f"  {one.path}: {size}"
-        if self.mixed:
+        if self.mixed or any(table.mixed for table in self.tables):
             yield "Weight sets that share a name:"
         yield from (f"  {text}" for text in self.mixed)
+        for table in self.tables:
+            if table.mixed:
+                every = len(table.mixed) == table.configurations
+                names = "" if every else f" of {table.configurations}: {', '.join(table.mixed)}"
+                which = f"{'all ' if every else ''}{len(table.mixed)} configurations{names}"
+                yield f"  {table.path}: sets of weights are mixed in {which}"
         if self.left_out:
             kinds = Counter(one.kind for one in self.left_out)
             yield f"Left out: {', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}:"
@@ -143,9 +158,9 @@ class Report:
 
 def _separable(one: Separation) -> str:
     if one.complete:
-        return "varies alone"
-    with_ = f"; each level of {', '.join(one.follows).replace('_', ' ')} has one of it" if one.follows else ""
+        return "separated: platforms differ in it alone"
+    fixed = f", fixed by {' and by '.join(one.follows).replace('_', ' ')}" if one.follows else ""
     if not one.alone:
-        return f"CANNOT be told apart from the rest: never varies alone{with_}"
-    groups = "; ".join(", ".join(group) for group in one.alone)
-    return f"varies alone only within {groups}; CANNOT be told apart elsewhere{with_}"
+        return f"CANNOT be separated: no two platforms differ in it alone{fixed}"
+    groups = " | ".join(", ".join(group) for group in one.alone)
+    return f"separated only within {groups}; elsewhere it CANNOT be{fixed}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from numdev.cpu.features import SIMD
 from numdev.imports.places import Place
@@ -14,21 +14,21 @@ from numdev.run.runfile import Run, RunCell
 ORDER = (
     "microarchitecture",
     "cores",
-    "simd",
+    "SIMD",
     "vendor",
-    "l1d",
-    "l2",
-    "gpu",
+    "L1d",
+    "L2",
+    "GPU",
     "generation",
-    "host_cpu",
-    "python",
+    "host_CPU",
+    "Python",
     "instance",
 )
 INSTANCE = "instance"
 _KNOWN = {
     "microarchitecture": [one.name for one in MICROARCHITECTURES],
-    "host_cpu": [one.name for one in MICROARCHITECTURES],
-    "simd": [name for name, _ in SIMD],
+    "host_CPU": [one.name for one in MICROARCHITECTURES],
+    "SIMD": [name for name, _ in SIMD],
     "vendor": ["Intel", "AMD"],
     "generation": ["Kepler", "Maxwell", "Pascal", "Volta", "Turing", "Ampere", "Ada Lovelace", "Hopper"],
 }
@@ -44,11 +44,17 @@ def factors_of(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
     }
 
 
+def levels_of(cells: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:
+    """The levels of each factor that any cell has, in an order of sense."""
+    cells = list(cells)
+    levels = {name: sorted({one[name] for one in cells if name in one}, key=_rank(name)) for name in ORDER}
+    return {name: found for name, found in levels.items() if found}
+
+
 def run_of(rows: Sequence[Row]) -> Run:
     """The description of the run that holds these rows; they are of one experiment, and at least one."""
     factors = factors_of(rows)
-    levels = {name: sorted({one[name] for one in factors.values() if name in one}, key=_rank(name)) for name in ORDER}
-    levels = {name: found for name, found in levels.items() if found}
+    levels = levels_of(factors.values())
     ordered = sorted(rows, key=lambda row: (row.place.workload, *_place(factors[row.path], levels), row.path))
     baseline: dict[str, str] = {}
     for row in ordered:

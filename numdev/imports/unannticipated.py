@@ -8,7 +8,8 @@ from pathlib import Path
 from numdev import digests
 from numdev.imports import design, findings
 from numdev.imports.layout import RESULTS, Entry, Source
-from numdev.imports.places import MAIN, TABLES, Place, path_of, place
+from numdev.imports.multiplications import Multiplications, evaluate
+from numdev.imports.places import MAIN, MULTIPLICATIONS, Place, path_of, place
 from numdev.imports.platforms import CPU, GPU
 from numdev.imports.records import Row, keep
 from numdev.imports.reports import (
@@ -23,7 +24,8 @@ from numdev.imports.reports import (
     Report,
 )
 from numdev.imports.results import Unreadable, read_result
-from numdev.imports.runs import factors_of, run_of
+from numdev.imports.runs import factors_of, levels_of, run_of
+from numdev.imports.tables import NoTable, read_table
 from numdev.store import Store
 
 
@@ -39,6 +41,7 @@ def import_unannticipated(path: Path, store: Store) -> Report:
     rows: dict[str, Row] = {}
     seen: dict[str, str] = {}
     left: list[LeftOut] = []
+    tables: list[Multiplications] = []
     twice = 0
     for entry in source.entries():
         digest = digests.of_bytes(entry.data)
@@ -50,6 +53,12 @@ def import_unannticipated(path: Path, store: Store) -> Report:
             continue
         seen[entry.path] = "" if entry.problem else digest
         where = place(entry.path)
+        if entry.path.startswith(f"{RESULTS}{MULTIPLICATIONS}/") and not entry.is_pointer and not entry.problem:
+            try:
+                tables.append(evaluate(entry.path, read_table(entry.data)))
+            except (NoTable, ValueError) as error:
+                left.append(LeftOut(entry.path, UNREADABLE, str(error)))
+            continue
         if problem := _problem(entry, where):
             left.append(problem)
             continue
@@ -77,6 +86,7 @@ def import_unannticipated(path: Path, store: Store) -> Report:
         left_out=tuple(sorted(left)),
         suspects=tuple(odd),
         mixed=(*undecided, *findings.other_weights(every, store, odd)),
+        tables=tuple(sorted(tables, key=lambda one: one.path)),
         classes=findings.class_counts(main, odd),
         unsteady=tuple(unsteady),
         repeated=repeated,
@@ -91,8 +101,8 @@ def _problem(entry: Entry, where: Place | None) -> LeftOut | None:
     if entry.problem:
         return LeftOut(entry.path, UNREADABLE, entry.problem)
     if where is None:
-        experiment = entry.path.removeprefix(RESULTS).partition("/")[0]
-        why = "is a table of comparisons without outputs" if experiment in TABLES else "is not of a layout known here"
+        table = entry.path.endswith(".feather")
+        why = "is a table of classes without outputs" if table else "is not of a layout known here"
         return LeftOut(entry.path, UNKNOWN, why)
     return None
 
@@ -140,6 +150,7 @@ def _write(rows: list[Row], store: Store) -> Iterable[ImportedRun]:
 def _designs(rows: list[Row]) -> Iterable[Design]:
     """What the platforms of the main experiment can tell, CPUs and GPUs apart."""
     factors = factors_of(rows) if rows else {}
+    order = levels_of(factors.values())
     for kind in (CPU, GPU):
         platforms = {row.platform: factors[row.path] for row in rows if row.place.kind == kind}
         if len(platforms) > 1:
@@ -148,4 +159,4 @@ def _designs(rows: list[Row]) -> Iterable[Design]:
                 {name: level for name, level in one.items() if name != "instance"}
                 for _, one in sorted(platforms.items())
             ]
-            yield Design(kind=kind, platforms=len(platforms), factors=tuple(design.separations(facts)))
+            yield Design(kind=kind, platforms=len(platforms), factors=tuple(design.separations(facts, order)))
