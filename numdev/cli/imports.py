@@ -39,7 +39,11 @@ def unannticipated(
     else:
         console = Console(highlight=False)
         for line in report.lines():
-            lines.wrapped(console, line.strip(), " " * (len(line) - len(line.lstrip())))
+            if "experiments/" in line:
+                # A path that is cut in two cannot be copied.
+                console.print(line, markup=False, soft_wrap=True)
+            else:
+                lines.wrapped(console, line.strip(), " " * (len(line) - len(line.lstrip())))
         for run in report.runs:
             console.print(f"numdev report {run.name} --store {store}", markup=False, soft_wrap=True)
     if report.left_out or not report.runs:

@@ -21,6 +21,9 @@ from numdev.errors import InvalidInput, Problem
 
 RESULTS = "experiments/results/"
 SUFFIXES = (".json", ".feather")
+# Models and inputs. Of these only is told whether they are here at all.
+DATA = "experiments/data/"
+DATA_SUFFIXES = (".h5", ".npy")
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 # The largest published result has 440 KB; all files of the repository together 300 MB.
 FILE_LIMIT = 16 << 20
@@ -88,11 +91,13 @@ class Source:
                 if name.endswith(ARCHIVES) and path.is_file() and not path.is_symlink():
                     yield from self._archive(path)
                 elif inside := _inside(path.as_posix()):
-                    yield self._file(inside, path)
+                    entry = self._file(inside, path)
+                    if entry:
+                        yield entry
                 else:
                     self.others += 1
 
-    def _file(self, inside: str, path: Path) -> Entry:
+    def _file(self, inside: str, path: Path) -> Entry | None:
         try:
             # Not to follow a link that leads out of the checkout, nor to wait for a pipe.
             if not stat.S_ISREG(path.lstat().st_mode):
@@ -134,7 +139,11 @@ class Source:
         with file:
             return self._entry(inside, where, file)
 
-    def _entry(self, inside: str, where: str, file: IO[bytes]) -> Entry:
+    def _entry(self, inside: str, where: str, file: IO[bytes]) -> Entry | None:
+        if inside.startswith(DATA):
+            start = file.read(len(LFS))
+            self.others += start != LFS
+            return Entry(inside, where, start) if start == LFS else None
         data = file.read(FILE_LIMIT + 1)
         self._left -= len(data)
         if self._left < 0:
@@ -182,10 +191,11 @@ class _Bounded(io.RawIOBase):
 
 
 def _inside(path: str) -> str:
-    """The path in the repository of a result that lies at `path`, or ""; `..` and the like have no place in it."""
-    at = path.rfind(f"/{RESULTS}")
-    inside = path[at + 1 :] if at >= 0 else ""
-    parts = inside.split("/")
-    if not inside.endswith(SUFFIXES) or ".." in parts or "." in parts or "" in parts or not inside.isprintable():
-        return ""
-    return inside
+    """The path in the repository of what lies at `path`, or "" where that is nothing to read."""
+    for root, suffixes in ((RESULTS, SUFFIXES), (DATA, DATA_SUFFIXES)):
+        at = path.rfind(f"/{root}")
+        inside = path[at + 1 :]
+        if at >= 0 and inside.endswith(suffixes) and inside.isprintable():
+            # A path that climbs is none of that repository.
+            return "" if {"", ".", ".."} & set(inside.split("/")) else inside
+    return ""

@@ -97,7 +97,7 @@ def import_unannticipated(path: Path, store: Store) -> Report:
 
 def _problem(entry: Entry, where: Place | None) -> LeftOut | None:
     if entry.is_pointer:
-        return LeftOut(entry.path, LFS, "is a Git LFS pointer: its content is not here")
+        return LeftOut(entry.path, LFS, "its content is not here")
     if entry.problem:
         return LeftOut(entry.path, UNREADABLE, entry.problem)
     if where is None:
