@@ -14,7 +14,6 @@ MAIN = "equivalence_classes"
 FRESH = (MAIN, "race_conditions")
 MULTIPLICATIONS = "num_multiplications"
 _MAIN_NAME = re.compile(r"(?P<platform>.+)-(?P<model>[A-Za-z0-9_]+)-i(?P<sample>[0-9]{1,6})\.json")
-_OF_PARAMETERS = re.compile(r"(?P<host>.+?)(?:-(?P<input>random|samples))?\.json")
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,13 @@ def run_name(experiment: str) -> str:
 
 def place(path: str) -> Place | None:
     """None where the path is not one of the layout."""
-    experiment, *folders, name = path.removeprefix(RESULTS).split("/")
-    if not name.endswith(".json"):
+    parts = path.removeprefix(RESULTS).split("/")
+    if len(parts) < 2:
         return None
-    host = name.removesuffix(".json")
+    experiment, *folders, name = parts
+    host, dot, suffix = name.rpartition(".")
+    if not host or dot + suffix != ".json":
+        return None
     if experiment == MAIN and len(folders) == 2 and folders[1] in (CPU, GPU):
         found = _MAIN_NAME.fullmatch(name)
         if not found:
@@ -60,11 +62,11 @@ def place(path: str) -> Place | None:
     if experiment == "input_distribution" and len(folders) == 2:
         return Place(experiment, "/".join(folders), host, CPU, folders[0])
     if experiment == "parameter_distribution" and len(folders) == 2:
-        found = _OF_PARAMETERS.fullmatch(name)
-        assert found is not None
-        parts = [*folders, *([found["input"]] if found["input"] else [])]
         # The file names the condition as its model.
-        return Place(experiment, "/".join(parts), found["host"], CPU)
+        name, _, drawn = host.rpartition("-")
+        if name and drawn in ("random", "samples"):
+            return Place(experiment, "/".join([*folders, drawn]), name, CPU)
+        return Place(experiment, "/".join(folders), host, CPU)
     return None
 
 
