@@ -6,9 +6,11 @@ Up to `LIMIT` it is rounding. Where more than half of the votes lie within the l
 whatever the others hold (its breakdown point is one half), and the others are suspects. Where no such half is, there
 are several groups and no statistic tells which is the workload: then they are named, and nothing is set apart.
 
-The limit is that of `reference.NOT_ROUNDING`, 1e-2. Below it: float32 sums in another order (1e-7 to 1e-5), TF32 (10 bits of
-mantissa, 2e-3 through a network of eighteen layers), float16 through fifty layers (6e-3). Above it: other weights or samples
-(measured from 5e-2 on). Integers do not round, so they are not judged: a deviation there is a finding, not a suspicion.
+The limit is that of `reference.NOT_ROUNDING`, 1e-2. Below it, in the published measurements: float32 sums in another order on
+CPUs (5e-7), GPUs that choose other algorithms at run time (1e-3 on a P100, 5e-3 on an A100, which also multiplies in TF32 with
+10 bits of mantissa). Above it: other weights or samples, from 5e-2 on.
+
+Integers do not round, so they are not judged: a deviation there is a finding, not a suspicion.
 
 Only cells are judged whose model and inputs nothing vouches for. What numdev ran itself has them by digest: a result
 that is far away there is what the platform does, stays a class, and is judged against the reference.
