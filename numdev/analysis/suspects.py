@@ -152,7 +152,8 @@ def _from_median(arrays: list[np.ndarray], counts: np.ndarray) -> np.ndarray:
         largest = np.maximum(largest, _gaps(piece, centre).max(axis=1))
         scale = max(scale, _scale(centre))
     # Inf over nothing stays what it is: a NaN needs no scale to be no rounding.
-    return np.where(np.isinf(largest), np.inf, largest / scale if scale else 0.0)
+    with np.errstate(over="ignore"):
+        return np.where(np.isinf(largest), np.inf, largest / scale if scale else 0.0)
 
 
 def _gaps(piece: np.ndarray, centre: np.ndarray) -> np.ndarray:

@@ -98,23 +98,24 @@ class Source:
                     self.others += 1
 
     def _file(self, inside: str, path: Path) -> Entry | None:
+        where = printable(str(path))
         try:
             # Not to follow a link that leads out of the checkout, nor to wait for a pipe.
             if not stat.S_ISREG(path.lstat().st_mode):
-                return Entry(inside, str(path), b"", "is not a regular file")
+                return Entry(inside, where, b"", "is not a regular file")
             with open(path, "rb") as file:
-                return self._entry(inside, str(path), file)
+                return self._entry(inside, where, file)
         except OSError as error:
-            return Entry(inside, str(path), b"", f"cannot be read: {error.strerror}")
+            return Entry(inside, where, b"", f"cannot be read: {error.strerror}")
 
     def _archive(self, path: Path) -> Iterator[Entry]:
-        before = self._left
+        before, name = self._left, printable(str(path))
         try:
             with open(path, "rb") as file:
                 compressed = file.read(2) == b"\x1f\x8b"
                 file.seek(0)
                 stream = gzip.GzipFile(fileobj=file) if compressed else file
-                with tarfile.open(fileobj=_Bounded(stream, before, str(path)), mode="r:") as archive:
+                with tarfile.open(fileobj=_Bounded(stream, before, name), mode="r:") as archive:
                     while member := archive.next():
                         self._count()
                         # A reader keeps every member's header; nothing here asks for one again.
@@ -122,16 +123,16 @@ class Source:
                         if entry := self._member(path, archive, member):
                             yield entry
         except (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError) as error:
-            self.problems.append(Problem(str(path), f"is no whole tar: {' '.join(str(error).split())[:200]}"))
+            self.problems.append(Problem(name, f"is no whole tar: {printable(str(error))[:200]}"))
         except OSError as error:
-            self.problems.append(Problem(str(path), f"cannot be read: {error.strerror or error}"))
+            self.problems.append(Problem(name, f"cannot be read: {printable(str(error.strerror or error))}"))
 
     def _member(self, path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Entry | None:
         inside = _inside("/" + member.name)
         if not inside:
             self.others += not member.isdir()
             return None
-        where = f"{path.name}: {member.name}"
+        where = printable(f"{path.name}: {member.name}")
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
             return None if member.isdir() else Entry(inside, where, b"", "is not a regular file")
         file = archive.extractfile(member)
@@ -161,7 +162,7 @@ class Source:
         return InvalidInput(f"{self.path} is not that repository.", [Problem(str(self.path), what)])
 
     def _unlisted(self, error: OSError) -> None:
-        self.problems.append(Problem(str(error.filename), f"cannot be listed: {error.strerror}"))
+        self.problems.append(Problem(printable(str(error.filename)), f"cannot be listed: {error.strerror}"))
 
 
 class _Bounded(io.RawIOBase):
@@ -188,6 +189,11 @@ class _Bounded(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+
+def printable(text: str) -> str:
+    """A stranger's name as it can be shown: on one line, and without what moves a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(text.split()))
 
 
 def _inside(path: str) -> str:

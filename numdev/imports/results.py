@@ -99,6 +99,7 @@ class Result:
     def environment(self) -> dict[str, Any]:
         """What the file says beside its numbers, and what it does not say."""
         file = self.file
+        gpu = file.device is not None and file.device.device_type == "GPU"
         return {
             "cpu": file.cpu_info.model_dump(mode="json"),
             "device": file.device.model_dump(mode="json") if file.device else None,
@@ -112,6 +113,7 @@ class Result:
                 "environment variables",
                 "digests of model and input",
                 "time",
+                *(["versions of CUDA, cuDNN and the driver", "algorithms of convolutions"] if gpu else []),
             ],
         }
 

@@ -39,9 +39,12 @@ def factors_of(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
     alike: dict[tuple, set[str]] = {}
     for row in rows:
         alike.setdefault(_facts(row), set()).add(row.place.platform)
-    return {
-        row.path: {**row.facts, INSTANCE: str(1 + sorted(alike[_facts(row)]).index(row.place.platform))} for row in rows
-    }
+    shared = {facts[0] for facts, platforms in alike.items() if len(platforms) > 1}
+    found = {}
+    for row in rows:
+        number = {INSTANCE: str(1 + sorted(alike[_facts(row)]).index(row.place.platform))}
+        found[row.path] = {**row.facts, **(number if row.place.kind in shared else {})}
+    return found
 
 
 def levels_of(cells: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:

@@ -128,6 +128,12 @@ def test_names_that_move_a_terminal_are_no_results(tmp_path):
     assert (found, source.others) == ([], 1)
 
 
+def test_a_broken_archive_with_such_a_name_is_told_in_one_plain_line(tmp_path):
+    (tmp_path / "\x1b[2J\n\udcff.tar").write_bytes(b"no tar" * 1000)
+    (problem,) = read(tmp_path)[1].problems
+    assert str(problem).isprintable()
+
+
 def test_too_large_a_file_is_named_and_the_rest_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(layout, "FILE_LIMIT", 4000)
     files = {NAME: b" " * 4001, OTHER: b"{}"}

@@ -113,6 +113,14 @@ def test_no_cpu_equals_a_gpu_and_ten_gpus_are_unsteady(imported):
     assert not [name for name in report.unsteady if "GTX_1650" in name]
 
 
+def test_platforms_alike_in_all_facts_never_differ(answers):
+    for (run, name), one in answers.items():
+        if run == MAIN and name.endswith("-cpu"):
+            assert said(one)["instance"].startswith("no effect (")
+        elif run == MAIN:
+            assert "instance" not in one.levels
+
+
 def test_float64_follows_the_cores_alone(answers):
     one = answers["unannticipated-precision", "cifar10_medium_float64"]
     assert one.cells == 14

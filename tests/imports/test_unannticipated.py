@@ -126,6 +126,7 @@ def test_a_gpu_s_runs_are_replicates_and_may_be_noisy(tmp_path):
     assert report.compared == (1, 1)
     record = next(record for record in store.records() if record.workload == "tiny-i0-gpu")
     assert record.factors["generation"] == "Turing"
+    assert "algorithms of convolutions" in record.environment["unknown"]
     assert record.environment["repeats"] == "containers of their own"
 
 
