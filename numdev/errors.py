@@ -14,7 +14,7 @@ Each says what happened, why, and what to do. The tree (exit code in brackets):
 
 Not errors, but exit codes too: 0 complete, 2 wrong usage (from the command line parser), 4 some cells have no
 result, 5 a deviation was found and `--fail-on-deviation` was given, 13 a recorded machine's bits are not given here,
-130 interrupted.
+14 an import had to leave something out, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dataclasses import dataclass
 INCOMPLETE = 4
 DEVIATION = 5
 OTHER_BITS = 13
+LEFT_OUT = 14
 INTERRUPTED = 130
 
 

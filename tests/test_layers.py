@@ -26,6 +26,7 @@ LAYERS = {
     "analysis": ["digests"],
     "report": ["analysis"],
     "run": [*BASE, "spec", "cpu", "stacks", "workloads", "store", "engines", "analysis", "worker"],
+    "imports": [*BASE, "spec", "cpu", "store", "analysis", "run.runfile"],
     "cli": None,
     "__main__": None,
     "__init__": [],

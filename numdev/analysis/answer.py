@@ -25,6 +25,8 @@ from numdev.analysis.sentences import (
 from numdev.analysis.silicon import SILICON, silicon_sentences
 from numdev.analysis.sizes import Sizes
 from numdev.analysis.sufficient import sufficient
+from numdev.analysis.suspects import in_short as suspects_in_short
+from numdev.analysis.suspects import set_apart
 from numdev.analysis.table import table
 from numdev.analysis.verdicts import reference_sentences
 
@@ -67,7 +69,11 @@ def answer(
         missing=dict(missing),
         deviates=any(one.deviates for one in workloads),
         complete=not refused and not set(missing) - {UNSUPPORTED},
-        short=(*in_short(workloads, missing, refused, lowered or {}), *notes),
+        short=(
+            *in_short(workloads, missing, refused, lowered or {}),
+            *suspects_in_short({one.workload: one.suspects for one in workloads}),
+            *notes,
+        ),
     )
 
 
@@ -81,6 +87,7 @@ def _workload(
     facts: Mapping[str, Mapping[str, str]],
     refused: Mapping[str, str],
 ) -> WorkloadAnswer:
+    observations, suspects, told = set_apart([one for one in observations if one.workload == name], load)
     part = partition(name, observations, load, order)
     sizes = Sizes(load, labels)
     against, is_baseline = _against(part, baseline)
@@ -103,6 +110,7 @@ def _workload(
     if sum(len(levels) > 1 for levels in part.levels.values()) > 1:
         said.append(Sentence(about="together", text=together_sentence(together)))
     said += [Sentence(about="reference", text=text) for text in reference_sentences(part, judged, ref)]
+    said += [Sentence(about="suspects", text=text) for text in told]
     said += [Sentence(about="no result", text=text) for text in gap_sentences(part)]
     wrong, suspect = (
         tuple(one.name for one in part.classes if judged[one.name] and judged[one.name].verdict == verdict)
@@ -116,6 +124,7 @@ def _workload(
         levels={factor: tuple(levels) for factor, levels in part.levels.items()},
         classes=classes,
         without_class=odd,
+        suspects=suspects,
         short=sum(cell.lost for cell in part.cells if cell.kind != "gap"),
         table=table(part, effects),
         effects=effects,
@@ -126,7 +135,7 @@ def _workload(
         closest=nearest(judged),
         wrong=wrong,
         suspect=suspect,
-        deviates=differ or bool(wrong) or any(part.name(cell) == NOISY for cell in part.cells),
+        deviates=differ or bool(wrong) or bool(suspects) or any(part.name(cell) == NOISY for cell in part.cells),
         sentences=tuple(said),
     )
 

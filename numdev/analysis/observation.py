@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 OK = "ok"
+# A result that rounding cannot explain (see suspects.py): the analysis gives this status, no run ends with it.
+SUSPECT = "suspect"
 
 # No class follows from these: nothing was computed, or not what was asked for.
-GAPS = frozenset({"unsupported", "unrealised", "lost"})
+GAPS = frozenset({"unsupported", "unrealised", "lost", SUSPECT})
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Observation:
     `status` is `ok`, `failed`, `timeout`, `oom`, `signal:N`, `unsupported`, `unrealised` or `lost`; `reason`
     says why it is not `ok`. A reference observation's `factors` hold only factors that change the
     mathematical task, such as batch. `cell` names the stored record. `dispatch`: what each library says that it
-    chose ({"OpenBLAS": "Haswell"}), empty where nothing was read back.
+    chose ({"OpenBLAS": "Haswell"}), empty where nothing was read back. `vouched`: whether a digest says that model and inputs
+    are those of the workload; of what was measured elsewhere none does.
     """
 
     workload: str
@@ -40,3 +43,4 @@ class Observation:
     reference: bool
     cell: str
     dispatch: Mapping[str, str] = field(default_factory=dict, hash=False)
+    vouched: bool = True

@@ -11,6 +11,7 @@ from numdev.analysis.effects import Effect
 from numdev.analysis.reference import Judgement
 from numdev.analysis.repeats import Repeats
 from numdev.analysis.sufficient import Sufficient
+from numdev.analysis.suspects import Suspect
 from numdev.analysis.table import Table
 
 VERSION = 1
@@ -45,7 +46,7 @@ class ClassAnswer(_Model):
 
 
 class OddCell(_Model):
-    """A cell without a class: `kind` is `noisy` or `gap`."""
+    """A cell without a class: `kind` is `noisy` or `gap`; a suspect is a gap of the status `suspect`."""
 
     kind: str
     levels: dict[str, str]
@@ -65,7 +66,9 @@ class WorkloadAnswer(_Model):
     """One workload. `against` names the class that sizes are measured from: the baseline's, else the largest.
 
     `runs` counts cells' runs without those of the reference; `short` are the replicates that gave nothing in
-    cells that have a class nevertheless. `closest`: the classes nearest to the reference.
+    cells that have a class nevertheless. `closest`: the classes nearest to the reference. `suspects` are the cells that
+    were set apart because rounding cannot explain them: they count as cells, and in no class. `suspect` are classes that
+    the reference tells so.
     """
 
     workload: str
@@ -74,6 +77,7 @@ class WorkloadAnswer(_Model):
     levels: dict[str, tuple[str, ...]]
     classes: tuple[ClassAnswer, ...]
     without_class: tuple[OddCell, ...]
+    suspects: tuple[Suspect, ...] = ()
     short: int
     table: Table
     effects: tuple[Effect, ...]

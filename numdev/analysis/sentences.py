@@ -8,6 +8,7 @@ from numdev.analysis.classes import Cell, Partition
 from numdev.analysis.dispatch import PARTS
 from numdev.analysis.dispatch import part as named
 from numdev.analysis.effects import DEPENDS, NO_EFFECT, NOT_VARIED, Effect
+from numdev.analysis.observation import SUSPECT
 from numdev.analysis.repeats import Repeats
 from numdev.analysis.sufficient import Sufficient
 
@@ -143,7 +144,8 @@ def gap_sentences(part: Partition) -> list[str]:
     """Why cells have no class, or none with outputs; equal reasons together."""
     found: dict[tuple[str, str], list[Cell]] = {}
     for cell in part.cells:
-        if cell.kind != "bytes":
+        # Of suspects there is a sentence of its own.
+        if cell.kind != "bytes" and cell.status != SUSPECT:
             found.setdefault(("noisy" if cell.kind == "noisy" else cell.status, cell.reason), []).append(cell)
     return [
         f"{status} in {place(part, cells, all_cells=True)}" + (f": {reason}" if reason else "")

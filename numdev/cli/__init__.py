@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from numdev import __version__
-from numdev.cli import as_, doctor, images, matrix, platform, report, store, workload
+from numdev.cli import as_, doctor, images, imports, matrix, platform, report, store, workload
 from numdev.errors import INTERRUPTED, NumdevError
 from numdev.files import storage_errors
 
@@ -37,6 +37,7 @@ app.command(
     },
 )(as_.as_command)
 app.add_typer(workload.app, name="workload", help="List, show and fetch models with their inputs.")
+app.add_typer(imports.app, name="import", help="Import published measurements of others into a store.")
 app.add_typer(store.app, name="store", help="Check what has been stored.")
 app.command("doctor", help="Say what this machine can do.")(doctor.doctor)
 

@@ -138,6 +138,7 @@ def observe(cell: RunCell, record: Record) -> Observation:
         reference=cell.reference,
         cell=record.digest,
         dispatch=cpu.dispatch(record.realised),
+        vouched="workload" in record.causes,
     )
 
 
