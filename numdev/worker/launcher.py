@@ -22,31 +22,21 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Dict, NamedTuple, NoReturn, Optional, Set
+from typing import Dict, NoReturn, Optional, Set
 
 from . import cpuid as cpuids
 from . import filter as filters
 from . import inject, tracing
+from .answers import CPUID_FAULT, REWRITTEN_FAULT, Answers, Fault
 from .patches import Find, Patcher, Sites, SitesError, read_sites
 from .start import REFUSED, Failure, Start
 from .tracees import Tracees
 
 _WALL = 0x40000000  # threads and clones of all kinds
+_STOPPED = 0x7F
 _CODE_32 = 0x23  # the code segment of 32-bit programs
 _STOPS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)
-
-
-class Fault(NamedTuple):
-    """How the instruction that stands for CPUID shows itself: a signal, its si_code, and the two bytes at fault."""
-
-    signal: int
-    code: int
-    instruction: bytes
-
-
-CPUID_FAULT = Fault(signal.SIGSEGV, tracing.SI_KERNEL, cpuids.INSTRUCTION)
-REWRITTEN_FAULT = Fault(signal.SIGSEGV, tracing.SI_KERNEL, cpuids.TRAP)
 
 
 class Launcher:
@@ -70,14 +60,10 @@ class Launcher:
         patcher: Optional[Patcher] = None,
         skip: Sequence[str] = (),
     ) -> None:
-        self.table = table
-        self.real = cpuids.Cpuid()
-        self.fault = fault
         self.faulting = faulting
         self.patcher = patcher
-        self.skip = tuple(skip)
         self.tracees = Tracees(faulting)
-        self.traps = 0
+        self.answers = Answers(table, fault, self.tracees, patcher, skip)
         self._seen: Set[int] = set()
         self._calling: Dict[int, tracing.Registers] = {}
 
@@ -106,12 +92,11 @@ class Launcher:
 
     def _trace(self, start: Start) -> int:
         started = False
+        faulted = self.answers.fault.signal << 8 | _STOPPED
         while True:
             pid, status = os.waitpid(-1, _WALL)
             if os.WIFEXITED(status) or os.WIFSIGNALED(status):
-                self._seen.discard(pid)
-                self._calling.pop(pid, None)
-                self.tracees.ended(pid)
+                self._forget(pid)
                 if pid == start.pid:
                     if not started:
                         raise start.failure(status)
@@ -123,12 +108,15 @@ class Launcher:
                     self._seen.add(pid)
                     self.tracees.of(pid)
                 event, number = status >> 16, os.WSTOPSIG(status)
-                if number == self.fault.signal and not event:
-                    tracing.resume(pid, 0 if self._answer(pid) else number)
+                if status == faulted:
+                    tracing.resume(pid, 0 if self.answers.give(pid) else number)
                 elif event == tracing.EVENT_EXEC:
                     if not started:
                         start.begun()
                     started = True
+                    # A thread that is not the first takes the number of the process with it, and its own ends unreported.
+                    if (before := tracing.event_message(pid)) != pid:
+                        self._forget(before)
                     self._program(pid)
                     tracing.resume(pid)
                 elif event == tracing.EVENT_SECCOMP:
@@ -143,6 +131,12 @@ class Launcher:
             except tracing.Gone:
                 continue
 
+    def _forget(self, pid: int) -> None:
+        self._seen.discard(pid)
+        self._calling.pop(pid, None)
+        self.tracees.ended(pid)
+        self.answers.ended(pid)
+
     def _end_all(self) -> None:
         """Ends what still runs, and waits for it: after the program's own end, or where the launcher gives up."""
         for pid in self._seen:
@@ -154,34 +148,6 @@ class Launcher:
                 return
             if os.WIFEXITED(status) or os.WIFSIGNALED(status):
                 self._seen.discard(pid)
-
-    def _answer(self, pid: int) -> bool:
-        """Answers a CPUID instruction at which `pid` has faulted; False for any other fault."""
-        state = tracing.registers(pid)
-        # At the very end of a mapping eight bytes cannot be read, but two can.
-        at = tracing.bytes_at(pid, state.rip) or tracing.read_memory(pid, state.rip, 2)
-        if at[:2] != self.fault.instruction or tracing.signal_code(pid) != self.fault.code:
-            self.tracees.crashes(pid)
-            return False
-        if not self.tracees.of(pid).cpuid:
-            return False
-        self.traps += 1
-        leaf, subleaf = state.rax & 0xFFFFFFFF, state.rcx & 0xFFFFFFFF
-        if leaf == cpuids.MAGIC:
-            answer = (1, self.traps & 0xFFFFFFFF, self.patcher.uncovered if self.patcher else 0, 0)
-        elif self.skip and self._skipped(pid, state.rip):
-            answer = self.real(leaf, subleaf)
-        else:
-            answer = self.table.answer(leaf, subleaf, self.real, lambda: tracing.processor_of(pid))
-        state.rax, state.rbx, state.rcx, state.rdx = answer
-        state.rip += 2
-        tracing.set_registers(pid, state)
-        self.tracees.restore(pid)
-        return True
-
-    def _skipped(self, pid: int, address: int) -> bool:
-        paths = [one.path for one in tracing.code_mappings(pid) if one.start <= address < one.end]
-        return any(part in path for path in paths for part in self.skip)
 
     def _program(self, pid: int) -> None:
         """A new program, before its first instruction.

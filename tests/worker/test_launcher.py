@@ -61,7 +61,7 @@ def test_answers_come_from_the_table():
         """,
     )
     assert status == 0
-    assert tracer.traps == 4
+    assert tracer.answers.given == 4
 
 
 def test_masks_and_passed_leaves_come_from_the_processor():
@@ -94,7 +94,7 @@ def test_threads_and_forks_are_covered():
         """,
     )
     assert status == 0
-    assert tracer.traps == 161
+    assert tracer.answers.given == 161
 
 
 def test_the_magic_leaf_counts():
