@@ -7,11 +7,12 @@ kept small: five ptrace calls with buffers that are made once, and nothing is lo
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 from . import cpuid as cpuids
-from . import tracing
+from . import proc, tracing
 from .patches import Patcher
 from .tracees import Tracees
 
@@ -47,16 +48,18 @@ class Answers:
         self.skip = tuple(skip)
         self.given = 0
         self._stopped = tracing.Stopped()
-        self._processors = tracing.Processors()
+        self._stats = proc.Files("stat")
 
     def give(self, pid: int) -> bool:
         """Answers the CPUID instruction at which `pid` has faulted; False for any other fault, which is its own."""
         state = self._stopped.look(pid)
         at = state.rip
-        if (
-            self._stopped.two_bytes(pid, at) != self.fault.instruction
-            or self._stopped.signal_code(pid) != self.fault.code
-        ):
+        found = self._stopped.two_bytes(pid, at)
+        if found != self.fault.instruction or self._stopped.signal_code(pid) != self.fault.code:
+            if not found and self._stopped.signal_code(pid) == self.fault.code:
+                print(
+                    f"numdev: process {pid} may not be looked into: was it CPUID that it crashed at?", file=sys.stderr
+                )
             self.tracees.crashes(pid)
             return False
         if not self.tracees.of(pid).cpuid:
@@ -68,17 +71,27 @@ class Answers:
         elif self.skip and self._skipped(pid, at):
             answer = self.real(leaf, subleaf)
         else:
-            answer = self.table.answer(leaf, subleaf, self.real, lambda: self._processors.of(pid))
+            answer = self.table.answer(leaf, subleaf, self.real, lambda: self._processor(pid))
         state.rax, state.rbx, state.rcx, state.rdx = answer
         state.rip = at + 2
         self._stopped.change(pid)
         self.tracees.restore(pid)
         return True
 
+    def close(self) -> None:
+        """Closes what it has open."""
+        self._stats.close()
+
     def ended(self, pid: int) -> None:
         """The thread is no more."""
-        self._processors.forget(pid)
+        self._stats.forget(pid)
+
+    def _processor(self, pid: int) -> int:
+        try:
+            return proc.processor(self._stats.read(pid))
+        except OSError:
+            return -1
 
     def _skipped(self, pid: int, address: int) -> bool:
-        paths = [one.path for one in tracing.code_mappings(pid) if one.start <= address < one.end]
+        paths = [one.path for one in proc.code_mappings(pid) if one.start <= address < one.end]
         return any(part in path for path in paths for part in self.skip)

@@ -78,7 +78,11 @@ class Cpuid:
 
     def _moved(self, processor: int, leaf: int, subleaf: int) -> Registers:
         before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {processor})
+        try:
+            os.sched_setaffinity(0, {processor})
+        except OSError:
+            # It was taken away from this process meanwhile.
+            return self(leaf, subleaf)
         try:
             return self(leaf, subleaf)
         finally:

@@ -26,17 +26,17 @@ from typing import Dict, NoReturn, Optional, Set
 
 from . import cpuid as cpuids
 from . import filter as filters
-from . import inject, tracing
+from . import inject, proc, tracing
 from .answers import CPUID_FAULT, REWRITTEN_FAULT, Answers, Fault
 from .patches import Find, Patcher, Sites, SitesError, read_sites
 from .start import REFUSED, Failure, Start
 from .tracees import Tracees
 
 _WALL = 0x40000000  # threads and clones of all kinds
-_STOPPED = 0x7F
 _CODE_32 = 0x23  # the code segment of 32-bit programs
 _STOPS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
-_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_KEYS = (signal.SIGINT, signal.SIGQUIT)
 
 
 class Launcher:
@@ -76,60 +76,69 @@ class Launcher:
         rules = filters.Filter(mappings=self.patcher is not None)
         start = Start(argv, dict(os.environ) if environment is None else environment, rules)
         root = start.pid
-        previous = {number: signal.getsignal(number) for number in (*_PASSED_ON, signal.SIGINT)}
+        previous = {number: signal.getsignal(number) for number in (*_PASSED_ON, *_KEYS)}
         for number in _PASSED_ON:
             signal.signal(number, lambda number, _frame: inject.send(root, number))
-        # The terminal sends an interrupt to the program as well; what it does about it is its own affair.
-        signal.signal(signal.SIGINT, lambda *_: None)
+        for number in _KEYS:
+            signal.signal(number, lambda number, _frame: None if _at_terminal() else inject.send(root, number))
         try:
             return self._trace(start)
         except inject.CannotInject as error:
             raise Failure(str(error)) from None
+        except PermissionError as error:
+            raise Failure(f"it may be run, but not looked into: {error}") from None
+        except OSError as error:
+            raise Failure(f"it cannot be traced: {error}") from None
         finally:
             self._end_all()
+            self.tracees.close()
+            self.answers.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
     def _trace(self, start: Start) -> int:
-        started = False
-        faulted = self.answers.fault.signal << 8 | _STOPPED
         while True:
             pid, status = os.waitpid(-1, _WALL)
-            if os.WIFEXITED(status) or os.WIFSIGNALED(status):
-                self._forget(pid)
-                if pid == start.pid:
-                    if not started:
-                        raise start.failure(status)
-                    return status
-                continue
             try:
-                if pid not in self._seen:
-                    # Before it can change anything: what a new thread has is what its maker had.
-                    self._seen.add(pid)
-                    self.tracees.of(pid)
-                event, number = status >> 16, os.WSTOPSIG(status)
-                if status == faulted:
-                    tracing.resume(pid, 0 if self.answers.give(pid) else number)
-                elif event == tracing.EVENT_EXEC:
-                    if not started:
-                        start.begun()
-                    started = True
-                    # A thread that is not the first takes the number of the process with it, and its own ends unreported.
-                    if (before := tracing.event_message(pid)) != pid:
-                        self._forget(before)
-                    self._program(pid)
-                    tracing.resume(pid)
-                elif event == tracing.EVENT_SECCOMP:
-                    tracing.resume(pid, request=self._called(pid))
-                elif number == tracing.SYSCALL_STOP:
-                    self._returned(pid)
-                    tracing.resume(pid)
-                elif event == tracing.EVENT_STOP and number in _STOPS:
-                    tracing.ptrace(tracing.LISTEN, pid)
-                else:
-                    tracing.resume(pid, 0 if event else number)
+                if os.WIFSTOPPED(status):
+                    self._stopped(pid, status, start)
+                    continue
             except tracing.Gone:
                 continue
+            except inject.Ended as end:
+                status = end.status
+            self._forget(pid)
+            if pid == start.pid:
+                if not start.has_begun:
+                    raise start.failure(status)
+                return status
+
+    def _stopped(self, pid: int, status: int, start: Start) -> None:
+        """Does what is to be done at this stop, and lets the thread go on."""
+        if pid not in self._seen:
+            # Before it can change anything: what a new thread has is what its maker had.
+            self._seen.add(pid)
+            self.tracees.of(pid)
+        event, number = status >> 16, os.WSTOPSIG(status)
+        if number == self.answers.fault.signal and not event:
+            tracing.resume(pid, 0 if self.answers.give(pid) else number)
+        elif event == tracing.EVENT_EXEC:
+            start.begun()
+            # A thread that is not the first takes the number of the process, and its own ends unreported.
+            before = tracing.event_message(pid)
+            if before != pid:
+                self._forget(before)
+            self._program(pid)
+            tracing.resume(pid)
+        elif event == tracing.EVENT_SECCOMP:
+            tracing.resume(pid, request=self._called(pid))
+        elif number == tracing.SYSCALL_STOP:
+            self._returned(pid)
+            tracing.resume(pid)
+        elif event == tracing.EVENT_STOP and number in _STOPS:
+            tracing.ptrace(tracing.LISTEN, pid)
+        else:
+            tracing.resume(pid, 0 if event else number)
 
     def _forget(self, pid: int) -> None:
         self._seen.discard(pid)
@@ -139,15 +148,23 @@ class Launcher:
 
     def _end_all(self) -> None:
         """Ends what still runs, and waits for it: after the program's own end, or where the launcher gives up."""
-        for pid in self._seen:
-            inject.send(pid, signal.SIGKILL)
-        while self._seen:
-            try:
-                pid, status = os.waitpid(-1, _WALL)
-            except ChildProcessError:
-                return
-            if os.WIFEXITED(status) or os.WIFSIGNALED(status):
-                self._seen.discard(pid)
+        left = set(self._seen) or _unseen()
+        while left:
+            for pid in left:
+                inject.send(pid, signal.SIGKILL)
+            while left:
+                try:
+                    pid, status = os.waitpid(-1, _WALL)
+                except ChildProcessError:
+                    return
+                if os.WIFSTOPPED(status):
+                    # Born meanwhile.
+                    left.add(pid)
+                    inject.send(pid, signal.SIGKILL)
+                else:
+                    left.discard(pid)
+            left = _unseen()
+        self._seen.clear()
 
     def _program(self, pid: int) -> None:
         """A new program, before its first instruction.
@@ -236,6 +253,24 @@ def end_as(status: int) -> NoReturn:
         os.kill(os.getpid(), number)
         os._exit(128 + number)
     os._exit(os.WEXITSTATUS(status))
+
+
+def _at_terminal() -> bool:
+    """Whether the keys of a terminal are for this process, and so for the program too: it has their signals already."""
+    try:
+        with open("/dev/tty", "rb", buffering=0) as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def _unseen() -> Set[int]:
+    """Processes that were born traced and have not shown themselves yet."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT | _WALL)
+    except ChildProcessError:
+        return set()
+    return set(proc.of_tracer(os.getpid()))
 
 
 def _name(pid: int) -> str:

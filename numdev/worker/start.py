@@ -59,11 +59,14 @@ class Start:
         os.write(gate_write, b"g")
         os.close(gate_write)
         self.pid = child
+        self.has_begun = False
         self._failed = failed_read
 
     def begun(self) -> None:
         """It has: what tells why it could not is not needed any more."""
-        os.close(self._failed)
+        if not self.has_begun:
+            self.has_begun = True
+            os.close(self._failed)
 
     def failure(self, status: int) -> Failure:
         """Why it has ended before it began, with this wait status."""

@@ -10,7 +10,7 @@ import errno
 import os
 import signal
 import struct
-from typing import Dict, List, NamedTuple, NoReturn
+from typing import NoReturn
 
 PEEKTEXT, POKETEXT, CONT, SINGLESTEP, GETREGS, SETREGS, SYSCALL = 1, 4, 7, 9, 12, 13, 24
 GETEVENTMSG, GETSIGINFO, SEIZE, LISTEN, GETSIGMASK, SETSIGMASK = 0x4201, 0x4202, 0x4206, 0x4208, 0x420A, 0x420B
@@ -212,76 +212,3 @@ def blocked_signals(pid: int) -> int:
 
 def set_blocked_signals(pid: int, mask: int) -> None:
     ptrace(SETSIGMASK, pid, 8, ctypes.addressof(ctypes.c_uint64(mask)))
-
-
-class Mapping(NamedTuple):
-    """A part of a file that a process has mapped as code: addresses, offset in the file, path in its own world."""
-
-    start: int
-    end: int
-    offset: int
-    path: str
-
-
-def code_mappings(pid: int) -> List[Mapping]:
-    """The files that `pid` has mapped as code; anonymous memory is none."""
-    found = []
-    try:
-        with open(f"/proc/{pid}/maps", "rb") as file:
-            lines = file.read().splitlines()
-    except (ProcessLookupError, FileNotFoundError):
-        raise Gone(pid) from None
-    for line in lines:
-        fields = line.split(None, 5)
-        if len(fields) == 6 and fields[1][2:3] == b"x" and fields[5][:1] == b"/":
-            start, _, end = fields[0].partition(b"-")
-            found.append(Mapping(int(start, 16), int(end, 16), int(fields[2], 16), os.fsdecode(fields[5])))
-    return found
-
-
-def vdso(pid: int) -> int:
-    """Where the kernel mapped the vDSO: it holds a `syscall` instruction in every process, static ones too."""
-    AT_SYSINFO_EHDR = 33
-    try:
-        with open(f"/proc/{pid}/auxv", "rb") as file:
-            data = file.read(4096)
-    except OSError:
-        raise Gone(pid) from None
-    for key, value in struct.iter_unpack("=QQ", data[: len(data) // 16 * 16]):
-        if key == AT_SYSINFO_EHDR:
-            return value
-    return 0
-
-
-class Processors:
-    """On which processors threads ran last. Their files in /proc stay open: to open one takes several times as long as to read it."""
-
-    LIMIT = 64
-
-    def __init__(self) -> None:
-        self._files: Dict[int, int] = {}
-
-    def of(self, pid: int) -> int:
-        """The processor that the thread ran on last, or -1 where that cannot be known."""
-        try:
-            file = self._files.get(pid)
-            if file is None:
-                if len(self._files) >= self.LIMIT:
-                    self.close()
-                # The thread's own file: that of the process adds up the times of all its threads.
-                file = self._files[pid] = os.open(f"/proc/{pid}/task/{pid}/stat", os.O_RDONLY)
-            # The name, which stands first, may hold anything.
-            return int(os.pread(file, 4096, 0).rpartition(b")")[2].split(None, 37)[36])
-        except (OSError, IndexError, ValueError):
-            return -1
-
-    def forget(self, pid: int) -> None:
-        """The thread has ended; another may get its number."""
-        file = self._files.pop(pid, None)
-        if file is not None:
-            os.close(file)
-
-    def close(self) -> None:
-        for file in self._files.values():
-            os.close(file)
-        self._files.clear()

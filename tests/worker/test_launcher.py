@@ -221,7 +221,7 @@ def under(rung: str, profile: str, code: str) -> subprocess.CompletedProcess[str
         "import sys; from numdev.worker import launcher; from numdev.worker.cpuid import parse\n"
         "from numdev.files import cache_dir; from numdev.stacks import finder\n"
         f"launcher.end_as(launcher.run(parse({table.text()!r}), [sys.executable, '-c', {code!r}], "
-        "find=finder(cache_dir(), print)))"
+        "find=finder(cache_dir(), lambda line: None)))"
     )
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
 
