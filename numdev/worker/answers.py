@@ -63,6 +63,8 @@ class Answers:
             self.tracees.crashes(pid)
             return False
         if not self.tracees.of(pid).cpuid:
+            # The program has switched faulting on itself: it is its own fault.
+            self.tracees.crashes(pid)
             return False
         self.given += 1
         leaf, subleaf = state.rax & 0xFFFFFFFF, state.rcx & 0xFFFFFFFF

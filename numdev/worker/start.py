@@ -29,9 +29,16 @@ class Start:
     def __init__(self, argv: Sequence[str], environment: Dict[str, str], rules: Filter) -> None:
         """Raises Failure where it is known beforehand that it cannot begin."""
         _check_program(argv[0], environment)
+        if not os.path.exists("/proc/self/auxv"):
+            raise Failure("/proc is not mounted here; tracing needs it")
         gate_read, gate_write = os.pipe()
         failed_read, failed_write = os.pipe()
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError as error:
+            for file in (gate_read, gate_write, failed_read, failed_write):
+                os.close(file)
+            raise Failure(f"no process can be made for it: {error.strerror}") from None
         if child == 0:
             os.close(gate_write)
             os.close(failed_read)

@@ -131,12 +131,13 @@ class Tracees:
         """After a fault was answered: the mask and the handler that the kernel has reset, where it has."""
         thread = self.of(pid)
         handler, blocked = thread.process.handler, thread.blocked
-        if not blocked and handler not in (_DEFAULT, _IGNORE):
-            # Blocked without a call that says so: inside a handler, by the handler's own mask. Its end restores the mask.
-            blocked = not proc.signals(self._status(pid), b"SigCgt") & _BIT
-        if not blocked and handler != _IGNORE:
-            return
-        if handler != _DEFAULT:
+        reset = blocked or handler == _IGNORE
+        if not reset and handler != _DEFAULT:
+            # A handler's own mask may block it, which no call has told; the handler's end restores the mask.
+            reset = not proc.signals(self._status(pid), b"SigCgt") & _BIT
+            # Or the fault of another thread, which comes next, has reset it.
+            blocked = reset and not any(one.blocked and one.process is thread.process for one in self._threads.values())
+        if reset and handler != _DEFAULT:
             self._restore_action(pid, thread.process.action)
         if blocked:
             tracing.set_blocked_signals(pid, tracing.blocked_signals(pid) | _BIT)
