@@ -85,10 +85,10 @@ class Launcher:
             return self._trace(start)
         except inject.CannotInject as error:
             raise Failure(str(error)) from None
-        except PermissionError as error:
-            raise Failure(f"it may be run, but not looked into: {error}") from None
         except OSError as error:
-            raise Failure(f"it cannot be traced: {error}") from None
+            unreadable = error.errno == errno.EACCES
+            why = "it may be run, but not looked into" if unreadable else "it cannot be traced to its end"
+            raise Failure(f"{why} ({error})") from None
         finally:
             self._end_all()
             self.tracees.close()
