@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,16 @@ WORDS = [word.encode().decode("unicode_escape").encode("latin-1") for word in ru
 @pytest.mark.parametrize("number", range(len(SEEDS)))
 def test_the_seeds_hold(number):
     one_input(SEEDS[number])
+
+
+def test_a_processor_whose_every_cache_is_absurd():
+    """Found by the fuzzer: more problems than anyone reads."""
+    words = "ffffffff ffffffff ffffffff ffffffff"
+    lines = [
+        "00000000 00000000 0000000d 756e6547 6c65746e 49656e69",
+        *(f"00000004 0000000{i} {words}" for i in range(8)),
+    ]
+    one_input(json.dumps({"numdev-capture": 1, "leaves": lines}).encode())
 
 
 CHANGE = st.tuples(
