@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -19,13 +21,15 @@ from numdev.engines.local import interpreter
 from numdev.spec.matrix import load_matrix
 from numdev.spec.stack import load_stack
 from numdev.stacks import finder, known_site, site_for
-from numdev.worker import launcher
+from numdev.worker import filter as filters
+from numdev.worker import launcher, tracing
 from numdev.worker.cpuid import Table
 from numdev.workloads import prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 NUMDEV = [sys.executable, "-m", "numdev"]
 PAIRS = 15
+POKEUSER = 6
 
 
 def timed(run: Callable[[], object]) -> float:
@@ -104,104 +108,144 @@ def rebuild_speed() -> None:
     row("rebuilding an unchanged image set", f"{seconds:.2f} s", "under 2 s")
 
 
-def launcher_speed() -> None:
-    """What showing a profile costs: numpy of a stack, bare and under a table that changes nothing."""
-    host = cpu.host()
-    if host.refusal and host.rewriting:
-        row("start-up and steady state under a profile", "not measured", host.rewriting)
-        return
-    cache = files.cache_dir()
-    stack = load_stack(ROOT / "images", "numpy-2.4")
-    site = site_for(stack, cache, print)
-    rewritten = host.refusal != ""
-    how = "rewriting CPUID" if rewritten else "CPUID faulting"
-    table = cpu.replica(rewritten)
-    find = finder(cache, print)
-    plain = {"PYTHONPATH": f"{site.path}:{ROOT}", "OPENBLAS_NUM_THREADS": "1"}
-    python = [interpreter(stack.python), "-S", "-B", "-c"]
-
-    def show(argv: list[str]) -> None:
-        if launcher.run(table, argv, plain, find=find):
-            sys.exit(f"{argv} does not run under the launcher")
-
-    program = [*python, "import numpy"]
-    show(program)
-    extra = [
-        timed(lambda: show(program)) - timed(lambda: subprocess.run(program, env=plain, check=True))
-        for _ in range(PAIRS)
-    ]
-    row(f"start-up added by {how} (median of pairs)", f"{statistics.median(extra):.3f} s", "under 0.10 s")
-    row("CPUID answered in one second", f"{answers(table, show, python):,.0f}", "10,000 or more")
-    code = """
+# Does nothing but ask: `sys.argv[2]` times leaf 1, the dearest, for its answer depends on the processor it is asked on.
+ASKING = """
+import ctypes, mmap, os, sys, time
+page = mmap.mmap(-1, 4096, prot=7)
+page.write(bytes.fromhex("53 4189f8 89f0 31c9") + INSTRUCTION + bytes.fromhex("41ffc8 75f5 5b c3"))
+ask = ctypes.CFUNCTYPE(None, ctypes.c_uint, ctypes.c_uint)(ctypes.addressof(ctypes.c_char.from_buffer(page)))
+count = int(sys.argv[2])
+started = time.perf_counter(); ask(count, 1)
+os.write(int(sys.argv[1]), str(count / (time.perf_counter() - started)).encode())
+"""
+PRODUCTS = """
 import os, sys, time, numpy
+count = int(sys.argv[2])
 a = numpy.ones((400, 400), numpy.float32)
-for _ in range(20): a @ a
+for _ in range(1 + count // 15): a @ a
 times = []
-for _ in range(300):
+for _ in range(count):
     started = time.perf_counter(); a @ a; times.append(time.perf_counter() - started)
-os.write(int(sys.argv[1]), str(sorted(times)[150]).encode())
+os.write(int(sys.argv[1]), str(sorted(times)[count // 2]).encode())
 """
-    ratios = []
-    for pair in range(PAIRS):
-        medians = {}
-        # Turn about, for a machine that gets slower or faster meanwhile must not look like an effect.
-        for under in (False, True) if pair % 2 else (True, False):
-            reading, writing = os.pipe()
-            os.set_inheritable(writing, True)
-            argv = [*python, code, str(writing)]
-            if under:
-                show(argv)
-            else:
-                subprocess.run(argv, env=plain, check=True, close_fds=False)
-            medians[under] = float(os.read(reading, 100))
-            os.close(reading)
-            os.close(writing)
-        ratios.append(medians[True] / medians[False])
-    row(f"steady state under {how} (ratio of medians)", f"{statistics.median(ratios):.3f} x", "within 1 %")
-    emulator_speed(python, code, plain)
+Show = Callable[[list[str]], None]
 
 
-def answers(table: Table, show: Callable[[list[str]], None], python: list[str]) -> float:
-    """The rate for one thread that does nothing but ask, leaf 1 above all, whose answer depends on the core."""
-    code = f"""
-import os, sys, time
-from numdev.worker.cpuid import Cpuid
-cpuid = Cpuid({table.instruction!r})
-started = time.perf_counter()
-for _ in range(5000): cpuid(1); cpuid(7)
-os.write(int(sys.argv[1]), str(10000 / (time.perf_counter() - started)).encode())
-"""
+def told(show: Show, python: list[str], code: str, count: int) -> float:
+    """The number that a program says."""
     reading, writing = os.pipe()
     os.set_inheritable(writing, True)
-    show([*python, code, str(writing)])
+    show([*python, code, str(writing), str(count)])
     os.close(writing)
     with open(reading) as file:
         return float(file.read())
 
 
-def emulator_speed(python: list[str], code: str, environment: dict[str, str]) -> None:
-    """What users gain: the same matrix products in QEMU's user mode, against the bare processor."""
+def launcher_speed() -> None:
+    """What showing a profile costs, in both ways: numpy of a stack, bare, under a table that changes nothing, and in QEMU."""
+    host = cpu.host()
+    cache = files.cache_dir()
+    stack = load_stack(ROOT / "images", "numpy-2.4")
+    site = site_for(stack, cache, print)
+    find = finder(cache, print)
+    plain = {"PYTHONPATH": f"{site.path}:{ROOT}", "OPENBLAS_NUM_THREADS": "1"}
+    python = [interpreter(stack.python), "-S", "-B", "-c"]
+
+    def bare(argv: list[str]) -> None:
+        subprocess.run(argv, env=plain, check=True, close_fds=False)
+
+    def under(table: Table) -> Show:
+        def show(argv: list[str]) -> None:
+            if launcher.run(table, argv, plain, find=find):
+                sys.exit(f"{argv} does not run under the launcher")
+
+        return show
+
+    for how, refused, rewritten in (
+        ("CPUID faulting", host.refusal, False),
+        ("rewriting CPUID", host.rewriting, True),
+    ):
+        if refused:
+            row(f"under a profile by {how}", "not measured", refused)
+            continue
+        table = cpu.replica(rewritten)
+        least = floor(table.instruction)
+        rate = told(under(table), python, asking(table.instruction), 20000)
+        added, ratio = costs(bare, under(table), python, PAIRS, 300)
+        row(f"start-up added by {how} (median of pairs)", f"{added:.3f} s", "under 0.10 s")
+        row("  steady state (median ratio of pairs)", f"{ratio:.3f} x", "within 1 %")
+        row("  CPUID answered in one second, all of leaf 1", f"{rate:,.0f}", "10,000 or more")
+        row("  as a ratio to a tracer that only steps over them", f"{least / rate:.1f} x", f"that one: {least:,.0f}")
     emulator = shutil.which("qemu-x86_64-static")
     if emulator is None:
         row("the same under QEMU", "not measured", "there is no qemu-x86_64-static")
         return
-    medians = []
-    for command in (python, [emulator, "-cpu", "Haswell", *python]):
-        reading, writing = os.pipe()
-        os.set_inheritable(writing, True)
-        shorter = code.replace("range(300)", "range(5)").replace("[150]", "[2]").replace("range(20)", "range(1)")
-        subprocess.run([*command, shorter, str(writing)], env=environment, check=True, close_fds=False)
-        os.close(writing)
-        with open(reading) as file:
-            medians.append(float(file.read()))
-    row("the same under QEMU's Haswell", f"{medians[1] / medians[0]:.0f} x", "for comparison")
+
+    def emulated(argv: list[str]) -> None:
+        # It warns of each feature that it lacks.
+        command = [emulator, "-cpu", "Haswell", *argv]
+        subprocess.run(command, env=plain, check=True, close_fds=False, stderr=subprocess.DEVNULL)
+
+    added, ratio = costs(bare, emulated, python, 3, 3)
+    row("start-up added by QEMU's Haswell (median of pairs)", f"{added:.3f} s", "for comparison")
+    row("  steady state (median ratio of pairs)", f"{ratio:.0f} x", "for comparison")
+    rate = told(emulated, python, asking(b"\x0f\xa2"), 20000)
+    row("  CPUID answered in one second, all of leaf 1", f"{rate:,.0f}", "for comparison")
+
+
+def asking(instruction: bytes) -> str:
+    return ASKING.replace("INSTRUCTION", repr(instruction))
+
+
+def costs(bare: Show, show: Show, python: list[str], pairs: int, count: int) -> tuple[float, float]:
+    """Seconds added at start-up, and the ratio of steady states; medians of pairs."""
+    program = [*python, "import numpy"]
+    show(program)
+    added, ratios = [], []
+    for pair in range(pairs):
+        # Turn about, for a machine that gets slower or faster meanwhile must not look like an effect.
+        turns = (bare, show) if pair % 2 else (show, bare)
+        seconds = {one: timed(lambda one=one: one(program)) for one in turns}
+        added.append(seconds[show] - seconds[bare])
+        medians = {one: told(one, python, PRODUCTS, count) for one in turns}
+        ratios.append(medians[show] / medians[bare])
+    return statistics.median(added), statistics.median(ratios)
+
+
+def floor(instruction: bytes) -> float:
+    """How often in one second a tracer in Python can be told of a CPUID and step over it, without an answer."""
+    child = os.fork()
+    if child == 0:
+        _, writing = os.pipe()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        # The call that makes CPUID fault; where the instruction is a trap, it is without effect.
+        ctypes.CDLL(None).syscall(filters.ARCH_PRCTL, filters.ARCH_SET_CPUID, 0)
+        sys.argv = ["", str(writing), str(1 << 30)]
+        exec(asking(instruction), {})
+    os.waitpid(child, os.WUNTRACED)
+    tracing.seize(child)
+    os.kill(child, signal.SIGCONT)
+    faults, started, beyond = 0, 0.0, 0
+    while faults < 20000:
+        _, status = os.waitpid(child, 0)
+        if status >> 8 == signal.SIGSEGV:
+            if not beyond:
+                started, beyond = time.perf_counter(), tracing.registers(child).rip + 2
+            faults += 1
+            tracing.ptrace(POKEUSER, child, tracing.Registers.rip.offset, ctypes.c_void_p(beyond))
+        tracing.resume(child)
+    seconds = time.perf_counter() - started
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return faults / seconds
 
 
 def main() -> None:
-    print(f"{cpu.host().brand}, {os.cpu_count()} processors")
-    rebuild_speed()
-    matrix_speed()
-    launcher_speed()
+    """`bench.py launcher` measures that alone."""
+    print(f"{cpu.host().brand}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
+    parts = {"rebuild": rebuild_speed, "matrix": matrix_speed, "launcher": launcher_speed}
+    for name in sys.argv[1:] or parts:
+        parts[name]()
 
 
 if __name__ == "__main__":

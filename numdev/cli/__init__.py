@@ -11,8 +11,9 @@ from rich.console import Console
 
 from numdev import __version__
 from numdev.cli import as_, doctor, images, imports, matrix, platform, report, store, workload
-from numdev.errors import INTERRUPTED, NumdevError
+from numdev.errors import INTERRUPTED, NumdevError, ProfileRefused
 from numdev.files import storage_errors
+from numdev.worker import start
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,6 +62,11 @@ def main() -> None:
         with storage_errors(Path("The working folder")):
             app()
     except NumdevError as error:
+        _fail(str(error))
+        sys.exit(error.code)
+    except start.Failure as failure:
+        # What could be traced when this host was asked what it can show, and not any more.
+        error = ProfileRefused("A program cannot be run under a profile.", str(failure))
         _fail(str(error))
         sys.exit(error.code)
     except (KeyboardInterrupt, SystemExit) as ended:

@@ -212,7 +212,7 @@ def profile_of(captured: Capture, name: str) -> Profile:
     caches = caches_of(there)
     family, model, stepping = there.family_model_stepping
     shared = max((cache["threads"] for cache in caches), default=1)
-    return yamlfile.validate(
+    return checked(
         Profile,
         {
             "name": name,

@@ -24,6 +24,7 @@ EVERY_LEAF = (*range(0x40), *range(0x80000000, 0x80000040), *range(0x40000000, 0
 PER_CORE = frozenset((1, 4, 0xB, 0x1A, 0x1F, 0x8000001D, 0x8000001E))
 LIMIT = 1 << 20
 _KEPT_LIMIT = 4096
+ANY = -1
 
 # INT 0x42, which stands for CPUID in rewritten libraries: as long, used by no program, and refused by the kernel with
 # the very signal that a faulting CPUID gives.
@@ -60,21 +61,32 @@ class Cpuid:
     def on(self, processor: int, leaf: int, subleaf: int) -> Registers:
         """The same, executed on one of this machine's processors: some leaves name the core they run on.
 
-        What a core says of itself does not change; it is asked once.
+        What a core says of itself does not change; it is asked once, for under a hypervisor each CPUID takes microseconds.
+
+        Args:
+            processor: ANY where the leaf says the same on all.
         """
         key = (processor, leaf, subleaf)
-        if key not in self._kept:
-            if processor not in self._allowed:
+        kept = self._kept.get(key)
+        if kept is None:
+            if processor != ANY and processor not in self._allowed:
                 return self(leaf, subleaf)
-            before = os.sched_getaffinity(0)
+            if len(self._kept) >= _KEPT_LIMIT:
+                self._kept.clear()
+            kept = self._kept[key] = self(leaf, subleaf) if processor == ANY else self._moved(processor, leaf, subleaf)
+        return kept
+
+    def _moved(self, processor: int, leaf: int, subleaf: int) -> Registers:
+        before = os.sched_getaffinity(0)
+        try:
             os.sched_setaffinity(0, {processor})
-            try:
-                if len(self._kept) >= _KEPT_LIMIT:
-                    self._kept.clear()
-                self._kept[key] = self(leaf, subleaf)
-            finally:
-                os.sched_setaffinity(0, before)
-        return self._kept[key]
+        except OSError:
+            # It was taken away from this process meanwhile.
+            return self(leaf, subleaf)
+        try:
+            return self(leaf, subleaf)
+        finally:
+            os.sched_setaffinity(0, before)
 
 
 class Table:
@@ -116,7 +128,9 @@ class Table:
 
     @staticmethod
     def _real(real: Cpuid, processor: Callable[[], int], leaf: int, subleaf: int) -> Registers:
-        number = processor() if leaf in PER_CORE else -1
+        if leaf not in PER_CORE:
+            return real.on(ANY, leaf, subleaf)
+        number = processor()
         return real(leaf, subleaf) if number < 0 else real.on(number, leaf, subleaf)
 
     def text(self) -> str:

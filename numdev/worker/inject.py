@@ -6,7 +6,7 @@ import os
 import signal
 from typing import List
 
-from . import tracing
+from . import proc, tracing
 
 _SYSCALL = b"\x0f\x05"
 _WALL = 0x40000000
@@ -16,11 +16,20 @@ class CannotInject(Exception):
     """The call could not be made; the message says why."""
 
 
+class Ended(Exception):
+    """The program was ended meanwhile: `status` is its wait status, which nobody else will be told."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"wait status {status}")
+        self.status = status
+
+
 def call(pid: int, number: int, *arguments: int) -> int:
     """The result of a system call made by `pid`, which is stopped outside of any other.
 
     Raises:
         CannotInject: it could not be made.
+        Ended: something has ended the program.
     """
     saved = tracing.registers(pid)
     state = tracing.registers(pid)
@@ -44,7 +53,7 @@ def step(pid: int) -> None:
     while True:
         _, status = os.waitpid(pid, _WALL)
         if not os.WIFSTOPPED(status):
-            raise CannotInject(f"the program was ended while it was started (wait status {status})")
+            raise Ended(status)
         number = os.WSTOPSIG(status)
         if status >> 16 == 0:
             if number == signal.SIGTRAP:
@@ -65,8 +74,9 @@ def send(pid: int, number: int) -> None:
 
 
 def _find_syscall(pid: int) -> int:
-    start = tracing.vdso(pid)
+    start = proc.vdso(pid)
     offset = tracing.read_memory(pid, start, 8192).find(_SYSCALL) if start else -1
     if offset < 0:
+        tracing.registers(pid)  # Gone, where it has no memory because it was ended
         raise CannotInject("no system call instruction was found in the program (no vDSO)")
     return start + offset

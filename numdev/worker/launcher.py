@@ -22,11 +22,12 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Dict, NamedTuple, NoReturn, Optional, Set
+from typing import Dict, NoReturn, Optional, Set
 
 from . import cpuid as cpuids
 from . import filter as filters
-from . import inject, tracing
+from . import inject, proc, tracing
+from .answers import CPUID_FAULT, REWRITTEN_FAULT, Answers, Fault
 from .patches import Find, Patcher, Sites, SitesError, read_sites
 from .start import REFUSED, Failure, Start
 from .tracees import Tracees
@@ -34,19 +35,8 @@ from .tracees import Tracees
 _WALL = 0x40000000  # threads and clones of all kinds
 _CODE_32 = 0x23  # the code segment of 32-bit programs
 _STOPS = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
-_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)
-
-
-class Fault(NamedTuple):
-    """How the instruction that stands for CPUID shows itself: a signal, its si_code, and the two bytes at fault."""
-
-    signal: int
-    code: int
-    instruction: bytes
-
-
-CPUID_FAULT = Fault(signal.SIGSEGV, tracing.SI_KERNEL, cpuids.INSTRUCTION)
-REWRITTEN_FAULT = Fault(signal.SIGSEGV, tracing.SI_KERNEL, cpuids.TRAP)
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_KEYS = (signal.SIGINT, signal.SIGQUIT)
 
 
 class Launcher:
@@ -70,14 +60,10 @@ class Launcher:
         patcher: Optional[Patcher] = None,
         skip: Sequence[str] = (),
     ) -> None:
-        self.table = table
-        self.real = cpuids.Cpuid()
-        self.fault = fault
         self.faulting = faulting
         self.patcher = patcher
-        self.skip = tuple(skip)
         self.tracees = Tracees(faulting)
-        self.traps = 0
+        self.answers = Answers(table, fault, self.tracees, patcher, skip)
         self._seen: Set[int] = set()
         self._calling: Dict[int, tracing.Registers] = {}
 
@@ -90,98 +76,95 @@ class Launcher:
         rules = filters.Filter(mappings=self.patcher is not None)
         start = Start(argv, dict(os.environ) if environment is None else environment, rules)
         root = start.pid
-        previous = {number: signal.getsignal(number) for number in (*_PASSED_ON, signal.SIGINT)}
+        previous = {number: signal.getsignal(number) for number in (*_PASSED_ON, *_KEYS)}
         for number in _PASSED_ON:
             signal.signal(number, lambda number, _frame: inject.send(root, number))
-        # The terminal sends an interrupt to the program as well; what it does about it is its own affair.
-        signal.signal(signal.SIGINT, lambda *_: None)
+        for number in _KEYS:
+            signal.signal(number, lambda number, _frame: None if _at_terminal() else inject.send(root, number))
         try:
             return self._trace(start)
         except inject.CannotInject as error:
             raise Failure(str(error)) from None
+        except OSError as error:
+            unreadable = error.errno == errno.EACCES
+            why = "it may be run, but not looked into" if unreadable else "it cannot be traced to its end"
+            raise Failure(f"{why} ({error})") from None
         finally:
             self._end_all()
+            self.tracees.close()
+            self.answers.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
     def _trace(self, start: Start) -> int:
-        started = False
         while True:
             pid, status = os.waitpid(-1, _WALL)
-            if os.WIFEXITED(status) or os.WIFSIGNALED(status):
-                self._seen.discard(pid)
-                self._calling.pop(pid, None)
-                self.tracees.ended(pid)
-                if pid == start.pid:
-                    if not started:
-                        raise start.failure(status)
-                    return status
-                continue
             try:
-                if pid not in self._seen:
-                    # Before it can change anything: what a new thread has is what its maker had.
-                    self._seen.add(pid)
-                    self.tracees.of(pid)
-                event, number = status >> 16, os.WSTOPSIG(status)
-                if number == self.fault.signal and not event:
-                    tracing.resume(pid, 0 if self._answer(pid) else number)
-                elif event == tracing.EVENT_EXEC:
-                    if not started:
-                        start.begun()
-                    started = True
-                    self._program(pid)
-                    tracing.resume(pid)
-                elif event == tracing.EVENT_SECCOMP:
-                    tracing.resume(pid, request=self._called(pid))
-                elif number == tracing.SYSCALL_STOP:
-                    self._returned(pid)
-                    tracing.resume(pid)
-                elif event == tracing.EVENT_STOP and number in _STOPS:
-                    tracing.ptrace(tracing.LISTEN, pid)
-                else:
-                    tracing.resume(pid, 0 if event else number)
+                if os.WIFSTOPPED(status):
+                    self._stopped(pid, status, start)
+                    continue
             except tracing.Gone:
                 continue
+            except inject.Ended as end:
+                status = end.status
+            self._forget(pid)
+            if pid == start.pid:
+                if not start.has_begun:
+                    raise start.failure(status)
+                return status
+
+    def _stopped(self, pid: int, status: int, start: Start) -> None:
+        """Does what is to be done at this stop, and lets the thread go on."""
+        if pid not in self._seen:
+            # Before it can change anything: what a new thread has is what its maker had.
+            self._seen.add(pid)
+            self.tracees.of(pid)
+        event, number = status >> 16, os.WSTOPSIG(status)
+        if number == self.answers.fault.signal and not event:
+            tracing.resume(pid, 0 if self.answers.give(pid) else number)
+        elif event == tracing.EVENT_EXEC:
+            start.begun()
+            # A thread that is not the first takes the number of the process, and its own ends unreported.
+            before = tracing.event_message(pid)
+            if before != pid:
+                self._forget(before)
+            self._program(pid)
+            tracing.resume(pid)
+        elif event == tracing.EVENT_SECCOMP:
+            tracing.resume(pid, request=self._called(pid))
+        elif number == tracing.SYSCALL_STOP:
+            self._returned(pid)
+            tracing.resume(pid)
+        elif event == tracing.EVENT_STOP and number in _STOPS:
+            tracing.ptrace(tracing.LISTEN, pid)
+        else:
+            tracing.resume(pid, 0 if event else number)
+
+    def _forget(self, pid: int) -> None:
+        self._seen.discard(pid)
+        self._calling.pop(pid, None)
+        self.tracees.ended(pid)
+        self.answers.ended(pid)
 
     def _end_all(self) -> None:
         """Ends what still runs, and waits for it: after the program's own end, or where the launcher gives up."""
-        for pid in self._seen:
-            inject.send(pid, signal.SIGKILL)
-        while self._seen:
-            try:
-                pid, status = os.waitpid(-1, _WALL)
-            except ChildProcessError:
-                return
-            if os.WIFEXITED(status) or os.WIFSIGNALED(status):
-                self._seen.discard(pid)
-
-    def _answer(self, pid: int) -> bool:
-        """Answers a CPUID instruction at which `pid` has faulted; False for any other fault."""
-        state = tracing.registers(pid)
-        # At the very end of a mapping eight bytes cannot be read, but two can.
-        at = tracing.bytes_at(pid, state.rip) or tracing.read_memory(pid, state.rip, 2)
-        if at[:2] != self.fault.instruction or tracing.signal_code(pid) != self.fault.code:
-            self.tracees.crashes(pid)
-            return False
-        if not self.tracees.of(pid).cpuid:
-            return False
-        self.traps += 1
-        leaf, subleaf = state.rax & 0xFFFFFFFF, state.rcx & 0xFFFFFFFF
-        if leaf == cpuids.MAGIC:
-            answer = (1, self.traps & 0xFFFFFFFF, self.patcher.uncovered if self.patcher else 0, 0)
-        elif self.skip and self._skipped(pid, state.rip):
-            answer = self.real(leaf, subleaf)
-        else:
-            answer = self.table.answer(leaf, subleaf, self.real, lambda: tracing.processor_of(pid))
-        state.rax, state.rbx, state.rcx, state.rdx = answer
-        state.rip += 2
-        tracing.set_registers(pid, state)
-        self.tracees.restore(pid)
-        return True
-
-    def _skipped(self, pid: int, address: int) -> bool:
-        paths = [one.path for one in tracing.code_mappings(pid) if one.start <= address < one.end]
-        return any(part in path for path in paths for part in self.skip)
+        left = set(self._seen) or _unseen()
+        while left:
+            for pid in left:
+                inject.send(pid, signal.SIGKILL)
+            while left:
+                try:
+                    pid, status = os.waitpid(-1, _WALL)
+                except ChildProcessError:
+                    return
+                if os.WIFSTOPPED(status):
+                    # Born meanwhile.
+                    left.add(pid)
+                    inject.send(pid, signal.SIGKILL)
+                else:
+                    left.discard(pid)
+            left = _unseen()
+        self._seen.clear()
 
     def _program(self, pid: int) -> None:
         """A new program, before its first instruction.
@@ -270,6 +253,24 @@ def end_as(status: int) -> NoReturn:
         os.kill(os.getpid(), number)
         os._exit(128 + number)
     os._exit(os.WEXITSTATUS(status))
+
+
+def _at_terminal() -> bool:
+    """Whether the keys of a terminal are for this process, and so for the program too: it has their signals already."""
+    try:
+        with open("/dev/tty", "rb", buffering=0) as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def _unseen() -> Set[int]:
+    """Processes that were born traced and have not shown themselves yet."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT | _WALL)
+    except ChildProcessError:
+        return set()
+    return set(proc.of_tracer(os.getpid()))
 
 
 def _name(pid: int) -> str:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Dict, Optional, Tuple
 
-from . import tracing
+from . import proc, tracing
 from .cpuid import INSTRUCTION, TRAP
 
 # Where a file has its CPUID instructions, by asking whoever can tell: a path to open it by, and its name. None: nobody can.
@@ -98,16 +98,20 @@ class Patcher:
 
     def everything(self, pid: int) -> None:
         """All code that `pid` has mapped: of a new program its own and its loader's."""
-        for mapping in tracing.code_mappings(pid):
-            self.mapping(pid, mapping, f"/proc/{pid}/root{mapping.path}")
+        self.range(pid, 0, 1 << 64)
 
     def range(self, pid: int, address: int, size: int) -> None:
         """What part of a file `pid` has mapped as code at some addresses."""
-        for mapping in tracing.code_mappings(pid):
+        try:
+            mappings = proc.code_mappings(pid)
+        except PermissionError:
+            self._leave(f"process {pid}", "it may not be looked into")
+            return
+        for mapping in mappings:
             if mapping.start < address + size and mapping.end > address:
                 self.mapping(pid, mapping, f"/proc/{pid}/root{mapping.path}")
 
-    def mapping(self, pid: int, mapping: tracing.Mapping, openable: str) -> None:
+    def mapping(self, pid: int, mapping: proc.Mapping, openable: str) -> None:
         """One part of a file.
 
         Args:

@@ -29,9 +29,16 @@ class Start:
     def __init__(self, argv: Sequence[str], environment: Dict[str, str], rules: Filter) -> None:
         """Raises Failure where it is known beforehand that it cannot begin."""
         _check_program(argv[0], environment)
+        if not os.path.exists("/proc/self/auxv"):
+            raise Failure("/proc is not mounted here; tracing needs it")
         gate_read, gate_write = os.pipe()
         failed_read, failed_write = os.pipe()
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError as error:
+            for file in (gate_read, gate_write, failed_read, failed_write):
+                os.close(file)
+            raise Failure(f"no process can be made for it: {error.strerror}") from None
         if child == 0:
             os.close(gate_write)
             os.close(failed_read)
@@ -59,11 +66,14 @@ class Start:
         os.write(gate_write, b"g")
         os.close(gate_write)
         self.pid = child
+        self.has_begun = False
         self._failed = failed_read
 
     def begun(self) -> None:
         """It has: what tells why it could not is not needed any more."""
-        os.close(self._failed)
+        if not self.has_begun:
+            self.has_begun = True
+            os.close(self._failed)
 
     def failure(self, status: int) -> Failure:
         """Why it has ended before it began, with this wait status."""

@@ -6,13 +6,14 @@ Linux on x86-64 only. The layout is that of <sys/user.h> and <linux/ptrace.h>.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import struct
-from typing import List, NamedTuple
+from typing import NoReturn
 
 PEEKTEXT, POKETEXT, CONT, SINGLESTEP, GETREGS, SETREGS, SYSCALL = 1, 4, 7, 9, 12, 13, 24
-GETSIGINFO, SEIZE, LISTEN, GETSIGMASK, SETSIGMASK = 0x4202, 0x4206, 0x4208, 0x420A, 0x420B
+GETEVENTMSG, GETSIGINFO, SEIZE, LISTEN, GETSIGMASK, SETSIGMASK = 0x4201, 0x4202, 0x4206, 0x4208, 0x420A, 0x420B
 
 # Fork, vfork, clone and exec are events; system calls are told from signals, and stop where a filter says so.
 OPTIONS = 1 | 2 | 4 | 8 | 16 | 0x80
@@ -27,6 +28,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _ptrace = _libc.ptrace
 _ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 _ptrace.restype = ctypes.c_long
+# The same without the conversions, which take as long as the call: what is no small number has to be a ctypes object.
+_bare_ptrace = _libc["ptrace"]
+_bare_ptrace.restype = ctypes.c_long
 
 _NAMES = [
     "r15",
@@ -65,6 +69,17 @@ class Registers(ctypes.Structure):
     _fields_ = [(name, ctypes.c_ulonglong) for name in _NAMES]
 
 
+class SignalInfo(ctypes.Structure):
+    """The start of siginfo_t, with room for the rest."""
+
+    _fields_ = [
+        ("signal", ctypes.c_int),
+        ("errno", ctypes.c_int),
+        ("code", ctypes.c_int),
+        ("rest", ctypes.c_char * 116),
+    ]
+
+
 class Gone(Exception):
     """The process ended while it was being looked at; its end is reported by waitpid in its turn."""
 
@@ -77,10 +92,14 @@ def ptrace(request: int, pid: int, address: int = 0, data: object = None) -> Non
         OSError: anything else that went wrong.
     """
     if _ptrace(request, pid, address, data) == -1:
-        code = ctypes.get_errno()
-        if code == 3:
-            raise Gone(pid)
-        raise OSError(code, f"ptrace({request:#x}): {os.strerror(code)}")
+        _failed(request, pid)
+
+
+def _failed(request: int, pid: int) -> NoReturn:
+    code = ctypes.get_errno()
+    if code == errno.ESRCH:
+        raise Gone(pid)
+    raise OSError(code, f"ptrace({request:#x}): {os.strerror(code)}")
 
 
 def seize(pid: int) -> None:
@@ -101,11 +120,47 @@ def set_registers(pid: int, values: Registers) -> None:
     ptrace(SETREGS, pid, 0, ctypes.addressof(values))
 
 
-def signal_code(pid: int) -> int:
-    """si_code of the signal that stopped `pid`."""
-    info = ctypes.create_string_buffer(128)
-    ptrace(GETSIGINFO, pid, 0, ctypes.addressof(info))
-    return struct.unpack_from("=iii", info.raw)[2]
+class Stopped:
+    """The thread that is answered, by the fewest calls: `registers` as it has stopped, with buffers that are made once."""
+
+    def __init__(self) -> None:
+        self.registers = Registers()
+        self._info = SignalInfo()
+        self._address = ctypes.c_void_p()
+        self._to_registers = ctypes.byref(self.registers)
+        self._to_info = ctypes.byref(self._info)
+
+    def look(self, pid: int) -> Registers:
+        if _bare_ptrace(GETREGS, pid, None, self._to_registers) == -1:
+            _failed(GETREGS, pid)
+        return self.registers
+
+    def change(self, pid: int) -> None:
+        """Gives the thread these `registers`."""
+        if _bare_ptrace(SETREGS, pid, None, self._to_registers) == -1:
+            _failed(SETREGS, pid)
+
+    def signal_code(self, pid: int) -> int:
+        """si_code of the signal that stopped it."""
+        if _bare_ptrace(GETSIGINFO, pid, None, self._to_info) == -1:
+            _failed(GETSIGINFO, pid)
+        return self._info.code
+
+    def two_bytes(self, pid: int, address: int) -> bytes:
+        """What it has at `address`; fewer bytes where they are not mapped."""
+        self._address.value = address
+        word = _bare_ptrace(PEEKTEXT, pid, self._address, None)
+        if word == -1:
+            # Or it is the very end of a mapping, where eight bytes cannot be read, but two can.
+            return read_memory(pid, address, 2)
+        return (word & 0xFFFF).to_bytes(2, "little")
+
+
+def event_message(pid: int) -> int:
+    """What belongs to the event that stopped `pid`: at an exec, the number that the thread had before."""
+    message = ctypes.c_ulong()
+    ptrace(GETEVENTMSG, pid, 0, ctypes.addressof(message))
+    return message.value
 
 
 def read_memory(pid: int, address: int, size: int) -> bytes:
@@ -157,51 +212,3 @@ def blocked_signals(pid: int) -> int:
 
 def set_blocked_signals(pid: int, mask: int) -> None:
     ptrace(SETSIGMASK, pid, 8, ctypes.addressof(ctypes.c_uint64(mask)))
-
-
-class Mapping(NamedTuple):
-    """A part of a file that a process has mapped as code: addresses, offset in the file, path in its own world."""
-
-    start: int
-    end: int
-    offset: int
-    path: str
-
-
-def code_mappings(pid: int) -> List[Mapping]:
-    """The files that `pid` has mapped as code; anonymous memory is none."""
-    found = []
-    try:
-        with open(f"/proc/{pid}/maps", "rb") as file:
-            lines = file.read().splitlines()
-    except (ProcessLookupError, FileNotFoundError):
-        raise Gone(pid) from None
-    for line in lines:
-        fields = line.split(None, 5)
-        if len(fields) == 6 and fields[1][2:3] == b"x" and fields[5][:1] == b"/":
-            start, _, end = fields[0].partition(b"-")
-            found.append(Mapping(int(start, 16), int(end, 16), int(fields[2], 16), os.fsdecode(fields[5])))
-    return found
-
-
-def vdso(pid: int) -> int:
-    """Where the kernel mapped the vDSO: it holds a `syscall` instruction in every process, static ones too."""
-    AT_SYSINFO_EHDR = 33
-    try:
-        with open(f"/proc/{pid}/auxv", "rb") as file:
-            data = file.read(4096)
-    except OSError:
-        raise Gone(pid) from None
-    for key, value in struct.iter_unpack("=QQ", data[: len(data) // 16 * 16]):
-        if key == AT_SYSINFO_EHDR:
-            return value
-    return 0
-
-
-def processor_of(pid: int) -> int:
-    """The processor the thread last ran on, or -1."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read(4096).rpartition(b")")[2].split()[36])
-    except (OSError, IndexError, ValueError):
-        return -1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 
@@ -11,7 +12,9 @@ import pytest
 
 from numdev import cpu
 from numdev.cpu.features import FEATURES
-from numdev.worker import launcher
+from numdev.run import oracle
+from numdev.worker import filter as filters
+from numdev.worker import launcher, start
 
 NUMDEV = [sys.executable, "-c", "from numdev.cli import main; main()", "as"]
 pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="CPUID is an instruction of x86-64")
@@ -21,6 +24,14 @@ def under(profile: str, *command: str, **options) -> subprocess.CompletedProcess
     return subprocess.run(
         [*NUMDEV, profile, *command], capture_output=True, text=True, timeout=60, check=False, **options
     )
+
+
+def forbid_ptrace() -> None:
+    """A seccomp filter for this process and its children: ptrace is EPERM."""
+    lines = [(0x20, 0, 0, 0), (0x15, 0, 1, 101), (0x06, 0, 0, 0x50001), (0x06, 0, 0, 0x7FFF0000)]
+    rules = filters.Filter(mappings=False)
+    rules._program = filters._Program(len(lines), b"".join(struct.pack("=HBBI", *line) for line in lines))
+    rules.install()
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 37, 255])
@@ -55,6 +66,24 @@ def test_a_program_that_cannot_start(name, code):
     assert done.returncode == code
     assert name in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_where_tracing_is_forbidden():
+    """As under a sandbox: found out by the self-tests of both ways, before anything is run."""
+    done = under("haswell", "--", "true", preexec_fn=forbid_ptrace)
+    assert done.returncode == 7
+    assert "this process may not trace its children" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_where_tracing_is_forbidden_on_the_way(numdev, place, monkeypatch):
+    def refused(*_, **options):
+        raise start.Failure("it cannot be traced to its end")
+
+    monkeypatch.setattr(oracle, "verify", refused)
+    done = numdev("platform", "verify", "--images", place / "images", "--stack", "one", "haswell")
+    assert done.code == 7
+    assert "it cannot be traced to its end" in done.err
 
 
 @pytest.mark.faulting

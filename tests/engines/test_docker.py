@@ -15,6 +15,7 @@ from numdev.engines.outputs import read_result
 from numdev.run import plan, resolve
 from numdev.run.jobfolder import write_job
 from numdev.spec.matrix import load_matrix
+from numdev.worker.patches import Sites
 
 pytestmark = [pytest.mark.docker, pytest.mark.network]
 
@@ -89,6 +90,13 @@ def forks(inputs):
         return text([len(children), os.strerror(error.errno)])
     return text([len(children), "no limit"])
 
+def bomb(inputs):
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            pass
+
 def hang(inputs):
     time.sleep(1000)
 
@@ -113,13 +121,13 @@ def engine(real_cache):
 class Job:
     """Functions of MODEL as the cells of one container on onnxruntime-1.32."""
 
-    def __init__(self, folder: Path, engine, *functions: str, memory="1GiB", pids=128, timeout="60s") -> None:
+    def __init__(self, folder: Path, engine, *functions: str, memory="1GiB", pids=128, timeout="60s", rung="") -> None:
         self.engine = engine
         (folder / "model.py").write_text(MODEL)
         listed = "".join(f"  - {{name: w{i}, module: 'model.py:{name}'}}\n" for i, name in enumerate(functions))
         (folder / "m.yaml").write_text(
-            f"numdev: 1\nfactors: {{stack: [onnxruntime-1.32]}}\nlimits: {{memory: {memory}, pids: {pids}, timeout: {timeout}}}\n"
-            f"workloads:\n{listed}"
+            f"numdev: 1\nfactors: {{stack: [onnxruntime-1.32], profile: [{'x86-64-v2' if rung else 'host'}]}}\nlimits: {{memory: {memory}, pids: {pids}, timeout: {timeout}}}\n"
+            f"enforce: {rung or 'cpuid'}\nworkloads:\n{listed}"
         )
         self.resolved = resolve.resolve(load_matrix(folder / "m.yaml"), IMAGES, folder / "cache", lambda line: None)
         made = resolve.environments(self.resolved, ["onnxruntime-1.32"], engine, lambda line: None)
@@ -128,8 +136,12 @@ class Job:
         self.job.mkdir()
         self.out.mkdir()
         write_job(self.job, self.resolved, self.items, link=True)
+        if rung == cpu.REWRITE:
+            (self.job / "sites.txt").write_text(Sites({}).text())
         limits = Limits(resolve_memory(memory), pids, 1)
-        self.launch = Launch(made["onnxruntime-1.32"], self.job, self.out, False, limits, "test")
+        self.launch = Launch(
+            made["onnxruntime-1.32"], self.job, self.out, bool(rung), limits, "test", rewritten=rung == cpu.REWRITE
+        )
 
     def run(self):
         return self.engine.run(self.launch, lambda: None)
@@ -213,6 +225,16 @@ def test_processes_are_limited(tmp_path, engine, left):
     assert count < 32
     assert "unavailable" in reason
     assert job.said(1) == "fine"
+
+
+@pytest.mark.parametrize("rung", ["", pytest.param(cpu.CPUID, marks=pytest.mark.faulting), cpu.REWRITE])
+def test_a_fork_bomb_ends(tmp_path, engine, left, rung):
+    """It cannot grow beyond the limit, every process of it is traced, and all of it ends with its cell."""
+    job = Job(tmp_path, engine, "bomb", "fine", memory="4GiB", pids=64, timeout="4s", rung=rung)
+    job.run()
+    found = [result.status for result in job.results()]
+    assert found[0] == "timeout", job.results()
+    assert found[1] in ("ok", "unrealised"), job.results()
 
 
 def test_a_hang_ends_in_time(tmp_path, engine, left):

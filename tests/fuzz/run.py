@@ -45,8 +45,8 @@ class Told:
     text: str
 
 
-def seeds(folder: Path) -> int:
-    """Writes them; their number."""
+def seeds() -> list[bytes]:
+    """One input in each form, of each of some processors."""
     forms = SimpleNamespace(**runpy.run_path(str(HERE.parent / "cpu" / "forms.py")))
     host = Host({(0, 0): (0x24, 0, 0, 0), (0x80000000, 0): (0x80000021, 0, 0, 0)}, "")
     found: list[bytes] = []
@@ -58,9 +58,7 @@ def seeds(folder: Path) -> int:
         found += [json.dumps(one.json()).encode() for one in (captured, Record(captured, {"numpy-2.4": measured}))]
         found.append(build(cpu.load(name), host, rewritten=True).text().encode())
     found.append(forms.written("aida64", leaves).replace("\n", "\r\n").encode("utf-16"))
-    for index, data in enumerate(found):
-        (folder / f"{index:03d}").write_bytes(data)
-    return len(found)
+    return found
 
 
 def fuzz(seconds: int) -> Told:
@@ -70,7 +68,8 @@ def fuzz(seconds: int) -> Told:
         folder = Path(name)
         corpus, words = folder / "corpus", folder / "words"
         corpus.mkdir()
-        seeds(corpus)
+        for index, data in enumerate(seeds()):
+            (corpus / f"{index:03d}").write_bytes(data)
         words.write_text("".join(f'"{word}"\n' for word in WORDS))
         argv = [sys.executable, str(HERE / "dumps.py"), f"-max_total_time={seconds}", f"-dict={words}"]
         # An input that takes 5 s or more than 1 GiB is a finding; a larger dump than 32 KiB adds lines and no new ways.

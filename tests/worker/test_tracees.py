@@ -1,69 +1,21 @@
-"""What a program has set up for itself stays as it was: signals, masks, handlers, job control, its own use of CPUID.
-
-On any x86-64 host, by the trap that stands for CPUID where it cannot fault.
-"""
+"""What a program has set up for itself stays as it was: signals, masks, handlers, its own use of CPUID."""
 
 from __future__ import annotations
 
 import os
-import pty
-import select
-import shutil
 import signal
-import struct
 import subprocess
-import sys
 import textwrap
-import time
-from pathlib import Path
 
 import pytest
 
-from numdev.worker import launcher, tracing
-from numdev.worker.cpuid import Table
-from numdev.worker.start import Failure
+from numdev.worker import launcher
 
 pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="CPUID is an instruction of x86-64")
 
-ROOT = Path(__file__).resolve().parents[2]
-TABLE = Table({(0, None): (0x16, 1, 2, 3)}, {}, [], rewritten=True)
-START = """
-import ctypes, os, signal, sys, threading
-sys.path.insert(0, {root!r})
-from numdev.worker.cpuid import Cpuid, TRAP
-cpuid = Cpuid(TRAP)
-libc = ctypes.CDLL(None, use_errno=True)
-def status(word):
-    with open("/proc/thread-self/status") as file:
-        return int(next(line for line in file if line.startswith(word)).split()[1], 16) >> 10 & 1
-"""
-
-
-def program(code: str) -> list[str]:
-    return [sys.executable, "-S", "-c", START.format(root=str(ROOT)) + textwrap.dedent(code)]
-
-
-def ask_nobody(path: str, name: str) -> tuple[int, ...]:
-    """Nothing in the system's files is rewritten: these programs have a trap of their own."""
-    return ()
-
-
-def under(code: str, table: Table = TABLE) -> int:
-    return os.waitstatus_to_exitcode(launcher.run(table, program(code), find=ask_nobody))
-
-
-def launching(*argv: str) -> list[str]:
-    """The launcher as a program of its own, as `numdev as` is one."""
-    script = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from numdev.worker import launcher; from numdev.worker.cpuid import parse\n"
-        f"launcher.end_as(launcher.run(parse({TABLE.text()!r}), sys.argv[1:], find=lambda path, name: ()))"
-    )
-    return [sys.executable, "-c", script, *argv]
-
 
 class TestSignals:
-    def test_a_handler_of_its_own_stays(self):
+    def test_a_handler_of_its_own_stays(self, under):
         code = """
         import faulthandler
         faulthandler.enable(open("/dev/null", "w"))
@@ -73,7 +25,7 @@ class TestSignals:
         """
         assert under(code) == 0
 
-    def test_a_handler_sees_a_real_crash_after_cpuid(self, tmp_path):
+    def test_a_handler_sees_a_real_crash_after_cpuid(self, under, tmp_path):
         code = f"""
         import faulthandler
         faulthandler.enable(open({str(tmp_path / "log")!r}, "w"))
@@ -83,7 +35,7 @@ class TestSignals:
         assert under(code) == -signal.SIGSEGV
         assert "Segmentation fault" in (tmp_path / "log").read_text()
 
-    def test_a_blocked_signal_stays_blocked_and_its_handler_there(self):
+    def test_a_blocked_signal_stays_blocked_and_its_handler_there(self, under):
         code = """
         import faulthandler
         faulthandler.enable(open("/dev/null", "w"))
@@ -100,7 +52,7 @@ class TestSignals:
         """
         assert under(code) == 0
 
-    def test_an_ignored_signal_stays_ignored(self):
+    def test_an_ignored_signal_stays_ignored(self, under):
         code = """
         signal.signal(signal.SIGSEGV, signal.SIG_IGN)
         assert cpuid(0)[0] == 0x16
@@ -114,7 +66,7 @@ class TestSignals:
         """
         assert under(code) == 0
 
-    def test_threads_and_children_have_their_makers_mask(self):
+    def test_threads_and_children_have_their_makers_mask(self, under):
         code = """
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGSEGV])
         signal.signal(signal.SIGSEGV, signal.SIG_IGN)
@@ -133,8 +85,8 @@ class TestSignals:
         """
         assert under(code) == 0
 
-    def test_what_is_ignored_and_blocked_survives_a_new_program(self):
-        inner = program("assert cpuid(0)[0] == 0x16; sys.exit(10 + status('SigBlk') + 2 * status('SigIgn'))")
+    def test_what_is_ignored_and_blocked_survives_a_new_program(self, under):
+        inner = under.program("assert cpuid(0)[0] == 0x16; sys.exit(10 + status('SigBlk') + 2 * status('SigIgn'))")
         code = f"""
         signal.signal(signal.SIGSEGV, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGSEGV])
@@ -142,14 +94,93 @@ class TestSignals:
         """
         assert under(code) == 13
 
-    def test_without_a_launcher_the_checks_see_the_same(self):
+    def test_without_a_launcher_the_checks_see_the_same(self, under):
         """What the tests above ask is what a program sees of itself anyway."""
         code = """
         signal.signal(signal.SIGSEGV, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGSEGV])
         sys.exit(10 + status("SigBlk") + 2 * status("SigIgn"))
         """
-        assert subprocess.run(program(code), check=False).returncode == 13
+        assert subprocess.run(under.program(code), check=False).returncode == 13
+
+
+# Lines for programs: a handler of theirs by sigaction(2) itself, which is on the stack of the signal while it runs.
+SIGACTION = """
+class Action(ctypes.Structure):
+    _fields_ = [("handler", ctypes.c_void_p), ("mask", ctypes.c_uint64 * 16), ("flags", ctypes.c_int), ("restorer", ctypes.c_void_p)]
+class Stack(ctypes.Structure):
+    _fields_ = [("at", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+SIGINFO, ONSTACK, NODEFER, RESETHAND = 4, 0x08000000, 0x40000000, 0x80000000
+kept = []
+def handle(number, handler, flags=0, mask=0):
+    kept.append(ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.POINTER(ctypes.c_int), ctypes.c_void_p)(handler))
+    action = Action(ctypes.cast(kept[-1], ctypes.c_void_p), (ctypes.c_uint64 * 16)(mask), ctypes.c_int(flags | SIGINFO).value, None)
+    assert libc.sigaction(number, ctypes.byref(action), None) == 0
+"""
+
+
+class TestHandlers:
+    def test_it_is_told_of_a_real_crash_where_and_why(self, under):
+        code = """
+        def crashed(number, info, context):
+            os._exit(40 if (number, info[2], ctypes.cast(info, ctypes.POINTER(ctypes.c_void_p))[2]) == (11, 1, 8) else 9)
+        handle(11, crashed)
+        assert [cpuid(0)[0] for _ in range(5)] == [0x16] * 5 and status("SigCgt") == 1
+        ctypes.string_at(8)
+        """
+        assert under(SIGACTION + textwrap.dedent(code)) == 40
+
+    def test_it_is_told_of_a_signal_that_someone_sent(self, under):
+        code = """
+        handle(11, lambda number, info, context: os._exit(40 if (info[2], info[4]) == (0, os.getpid()) else 9))
+        cpuid(0)
+        os.kill(os.getpid(), 11)
+        """
+        assert under(SIGACTION + textwrap.dedent(code)) == 40
+
+    def test_one_for_one_time_only(self, under):
+        code = """
+        seen = []
+        handle(11, lambda number, info, context: seen.append(cpuid(0)[0]), RESETHAND)
+        assert cpuid(0)[0] == 0x16 and seen == [] and status("SigCgt") == 1
+        libc.raise_ = libc["raise"]
+        libc.raise_(11)
+        assert seen == [0x16] and status("SigCgt") == 0
+        assert cpuid(0)[0] == 0x16 and status("SigCgt") == 0
+        libc.raise_(11)
+        """
+        assert under(SIGACTION + textwrap.dedent(code)) == -signal.SIGSEGV
+
+    def test_a_stack_of_its_own(self, under):
+        code = """
+        memory = ctypes.create_string_buffer(1 << 18)
+        own = Stack(ctypes.addressof(memory), 0, len(memory))
+        assert libc.sigaltstack(ctypes.byref(own), None) == 0
+        def crashed(number, info, context):
+            now = Stack()
+            libc.sigaltstack(None, ctypes.byref(now))
+            os._exit(40 if (now.flags, cpuid(0)[0], status("SigCgt")) == (1, 0x16, 1) else 9)
+        handle(11, crashed, ONSTACK)
+        cpuid(0)
+        ctypes.string_at(0)
+        """
+        assert under(SIGACTION + textwrap.dedent(code)) == 40
+
+    @pytest.mark.parametrize("number", ["signal.SIGUSR1", "signal.SIGSEGV"])
+    def test_cpuid_inside_a_handler_that_blocks_all(self, under, number):
+        code = f"""
+        handle(11, lambda *_: seen.append("crash"))
+        seen = []
+        def inside(*_):
+            seen.append((status("SigBlk"), cpuid(0)[0], status("SigBlk"), status("SigCgt")))
+        handle({number}, inside, 0, 0xFFFFFFFFFFFFFFFF)
+        libc.raise_ = libc["raise"]
+        for _ in range(3):
+            libc.raise_(int({number}))
+        assert seen == [(1, 0x16, 1, 1)] * 3, seen
+        assert (status("SigBlk"), cpuid(0)[0], status("SigCgt")) == (0, 0x16, 1)
+        """
+        assert under(SIGACTION + textwrap.dedent(code)) == 0
 
 
 class TestItsOwnUseOfFaulting:
@@ -159,18 +190,16 @@ class TestItsOwnUseOfFaulting:
         return -ctypes.get_errno() if result < 0 else result
     """
 
-    def test_a_processor_without_faulting_says_so(self):
-        code = (
-            self.CALL
-            + """
+    def test_a_processor_without_faulting_says_so(self, under):
+        code = f"""
         assert arch_prctl(0x1011, 0) == 1
-        assert arch_prctl(0x1012, 0) == -19
+        assert arch_prctl(0x1012, 0) == {-19 if under.table.rewritten else 0}
+        assert arch_prctl(0x1012, 1) == {-19 if under.table.rewritten else 0}
         assert cpuid(0)[0] == 0x16
         """
-        )
-        assert under(textwrap.dedent(self.CALL) + textwrap.dedent(code.removeprefix(self.CALL))) == 0
+        assert under(textwrap.dedent(self.CALL) + textwrap.dedent(code)) == 0
 
-    def test_where_it_faults_the_programs_own_state_is_kept(self):
+    def test_where_it_faults_the_programs_own_state_is_kept(self, under):
         code = """
         assert arch_prctl(0x1011, 0) == 1
         assert arch_prctl(0x1012, 0) == 0
@@ -183,163 +212,8 @@ class TestItsOwnUseOfFaulting:
         arch_prctl(0x1012, 0)
         cpuid(0)
         """
-        tracer = launcher.Launcher(TABLE, fault=launcher.REWRITTEN_FAULT, faulting=False)
+        fault = launcher.REWRITTEN_FAULT if under.table.rewritten else launcher.CPUID_FAULT
+        tracer = launcher.Launcher(under.table, fault=fault, faulting=not under.table.rewritten)
         tracer.tracees.faulting = True
-        status = tracer.run(program(textwrap.dedent(self.CALL) + textwrap.dedent(code)))
+        status = tracer.run(under.program(textwrap.dedent(self.CALL) + textwrap.dedent(code)))
         assert os.waitstatus_to_exitcode(status) == -signal.SIGSEGV, "it wanted the fault itself"
-
-
-class TestPrograms:
-    def test_children_of_every_kind(self):
-        inner = program("sys.exit(cpuid(0)[0])")
-        code = f"""
-        import subprocess
-        assert subprocess.run({inner!r}).returncode == 0x16
-        pid = os.posix_spawn({inner[0]!r}, {inner!r}, os.environ)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0x16
-        """
-        assert under(code) == 0
-
-    def test_64_threads_start_and_end(self):
-        code = """
-        seen = []
-        for _ in range(3):
-            threads = [threading.Thread(target=lambda: seen.append(cpuid(0)[0])) for _ in range(64)]
-            [thread.start() for thread in threads]; [thread.join() for thread in threads]
-        assert seen == [0x16] * 192
-        """
-        assert under(code) == 0
-
-    @pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
-    def test_a_static_program(self, tmp_path):
-        from numdev.stacks import finder
-
-        source = tmp_path / "static.c"
-        source.write_text(
-            "#include <cpuid.h>\nint main(void) { unsigned a, b, c, d; __cpuid(0, a, b, c, d); return a; }"
-        )
-        made = subprocess.run(["gcc", "-static", "-o", tmp_path / "static", source], capture_output=True, check=False)
-        if made.returncode:
-            pytest.skip("gcc cannot make static programs here")
-        table = Table({(0, None): (0x16, 0, 0, 0)}, {}, [], rewritten=True)
-        status = launcher.run(table, [str(tmp_path / "static")], find=finder(tmp_path, print))
-        assert os.waitstatus_to_exitcode(status) == 0x16
-
-    def test_many_starts_leave_nothing_behind(self):
-        for _ in range(100):
-            assert launcher.run(TABLE, ["/bin/true"], find=ask_nobody) == 0
-        with pytest.raises(ChildProcessError):
-            os.waitpid(-1, os.WNOHANG)
-
-    @pytest.mark.parametrize(("machine", "kind", "word"), [(183, 2, "aarch64"), (3, 1, "32-bit x86")])
-    def test_programs_for_others_are_refused(self, machine, kind, word, tmp_path):
-        file = tmp_path / "program"
-        file.write_bytes(b"\x7fELF" + bytes([kind, 1, 1]) + bytes(9) + struct.pack("<HH", 2, machine) + bytes(44))
-        file.chmod(0o755)
-        with pytest.raises(Failure, match=f"a program for {word}"):
-            launcher.run(TABLE, [str(file)])
-
-    def test_a_32_bit_child_is_refused(self, tmp_path):
-        """exit(7) in the 32-bit way: 84 bytes of headers and the code after them."""
-        code = bytes.fromhex("b801000000 bb07000000 cd80")
-        header = (
-            b"\x7fELF\x01\x01\x01"
-            + bytes(9)
-            + struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, 0x8048054, 52, 0, 0, 52, 32, 1, 0, 0, 0)
-        )
-        header += struct.pack("<IIIIIIII", 1, 0, 0x8048000, 0x8048000, 84 + len(code), 84 + len(code), 5, 4096)
-        file = tmp_path / "small"
-        file.write_bytes(header + code)
-        file.chmod(0o755)
-        try:
-            alone = subprocess.run([file], check=False).returncode
-        except OSError:
-            pytest.skip("this kernel runs no 32-bit programs")
-        assert alone == 7
-        with pytest.raises(Failure, match="is a 32-bit program"):
-            launcher.run(TABLE, ["/bin/sh", "-c", f"{file}; exit 0"], find=ask_nobody)
-
-
-class TestTracing:
-    def test_a_program_that_is_traced_already(self, capfd):
-        status = launcher.run(TABLE, launching("/bin/true"), find=ask_nobody)
-        assert os.waitstatus_to_exitcode(status) != 0
-        assert "it would be traced twice: process" in capfd.readouterr().err
-
-    def test_where_tracing_is_forbidden(self, monkeypatch):
-        def refused(pid):
-            raise PermissionError(1, "Operation not permitted")
-
-        monkeypatch.setattr(tracing, "seize", refused)
-        with pytest.raises(Failure, match="may not trace its children"):
-            launcher.run(TABLE, ["/bin/true"])
-
-    def test_if_the_launcher_dies_so_does_the_program(self, tmp_path):
-        process = subprocess.Popen(launching("/bin/sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 100"))
-        for _ in range(500):
-            if (tmp_path / "pid").exists() and (text := (tmp_path / "pid").read_text()):
-                break
-            time.sleep(0.01)
-        process.kill()
-        process.wait()
-        for _ in range(500):
-            if not Path(f"/proc/{int(text)}").exists() or _state(int(text)) == "Z":
-                return
-            time.sleep(0.01)
-        pytest.fail("the program outlived its launcher")
-
-    def test_input_passes_through(self):
-        done = subprocess.run(launching("/bin/cat"), input=b"given", capture_output=True, check=True)
-        assert done.stdout == b"given"
-
-    def test_job_control(self):
-        """As a shell does it: Ctrl-Z stops launcher and program, `fg` lets both go on, Ctrl-C ends them."""
-        job = launching("/bin/sh", "-c", "echo ready; while :; do sleep 0.05; done")
-        leader, follower = pty.openpty()
-        shell = subprocess.Popen(
-            [sys.executable, "-c", SHELL, *job],
-            stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
-        )  # fmt: skip
-        os.close(follower)
-        said = b""
-        try:
-            for word, key in ((b"ready", b"\x1a"), (b"stopped", b""), (b"on again", b"\x03"), (b"ended by 2", b"")):
-                while word not in said:
-                    assert select.select([leader], [], [], 20)[0], said
-                    said += os.read(leader, 1000)
-                os.write(leader, key)
-        finally:
-            os.close(leader)
-            shell.kill()
-            shell.wait()
-
-
-# A shell with one job in the foreground of its terminal.
-SHELL = """
-import fcntl, os, signal, sys, termios, time
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-job = os.fork()
-if job == 0:
-    os.setpgid(0, 0)
-    os.tcsetpgrp(0, os.getpid())
-    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
-    os.execv(sys.argv[1], sys.argv[1:])
-assert os.WIFSTOPPED(os.waitpid(job, os.WUNTRACED)[1])
-os.tcsetpgrp(0, os.getpgrp())
-time.sleep(0.1)
-assert os.waitpid(job, os.WNOHANG | os.WUNTRACED) == (0, 0)
-print("stopped", flush=True)
-os.tcsetpgrp(0, job)
-os.killpg(job, signal.SIGCONT)
-time.sleep(0.2)
-print("on again", flush=True)
-print("ended by", os.WTERMSIG(os.waitpid(job, 0)[1]), flush=True)
-"""
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
