@@ -117,8 +117,7 @@ class _Counter:
 
     def __init__(self, format: Format) -> None:
         self._format = format
-        self._rooms = tuple(np.empty(PIECE, format.signed) for _ in range(3))
-        self._more = np.empty(PIECE, format.signed)
+        self._rooms = tuple(np.empty(PIECE, format.signed) for _ in range(4))
         self._mask = np.empty(PIECE, bool)
         self._floats = np.empty(PIECE, np.float64 if format.width == 64 else np.float32)
         self._lengths = np.empty(PIECE + PIECE % 2, np.uint8)
@@ -134,7 +133,7 @@ class _Counter:
             self.pairs += finite
             self.histogram[0] += finite
             return
-        signs, first, second = (room[:size] for room in self._rooms)
+        signs, first, second, third = (room[:size] for room in self._rooms)
         if int(np.bitwise_xor(one, other, out=signs).min()) >= 0:
             # No pair has two signs: then the bits themselves are in order, and their difference fits.
             found = np.absolute(np.subtract(one, other, out=first), out=first).view(format.unsigned)
@@ -145,7 +144,7 @@ class _Counter:
         self.differ += int(np.count_nonzero(signs))
         np.bitwise_and(one, _magnitudes(format), out=first)
         np.bitwise_and(other, _magnitudes(format), out=second)
-        high = np.maximum(first, second, out=self._more[:size])
+        high = np.maximum(first, second, out=third)
         low = np.minimum(first, second, out=first)
         if int(high.max()) < format.infinity:
             found = _apart(high, low, signs, format)
