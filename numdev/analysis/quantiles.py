@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-# Up to so many numbers other than zero are kept, 8 MiB; more need three further passes and 1 MiB.
+# Up to so many numbers other than zero are kept, 8 MiB; of more, those near a quantile in a further pass, or two or
+# three where many are near.
 KEPT = 1 << 20
 PERCENT = (50, 99)
 _DIGIT = 16
@@ -45,68 +46,84 @@ class Quantiles:
             self._table = np.zeros(_VALUES, np.int64)
             some = np.concatenate(self._kept)
             self._kept = []
-        self._table += _counts(some, 64)
+        _count(some, 64, self._table)
 
     def add_zeros(self, count: int) -> None:
         self._zeros += count
 
     @property
     def unfinished(self) -> bool:
-        return any(search.shift for search in self._searches.values())
+        return any(search.found is None for search in self._searches.values())
 
     def again(self, keys: np.ndarray) -> None:
+        keys = keys[keys != 0]
         for search in self._searches.values():
-            if search.shift:
+            if search.found is None:
                 search.see(keys)
 
     def turn(self) -> None:
         """Ends a pass."""
         if self._searches:
             for search in self._searches.values():
-                if search.shift:
-                    search.descend(search.table)
-            self._found = {percent: search.prefix for percent, search in self._searches.items()}
+                if search.found is None:
+                    search.turn()
             return
         total = self._zeros + self._others
-        wanted = {percent: rank(total, percent) - self._zeros for percent in PERCENT} if total else {}
-        self._found = {percent: 0 for percent, place in wanted.items() if place < 0}
-        wanted = {percent: place for percent, place in wanted.items() if place >= 0}
-        if self._table is not None:
-            for percent, place in wanted.items():
-                self._searches[percent] = _Search(place)
-                self._searches[percent].descend(self._table)
-        elif wanted:
-            kept = np.partition(np.concatenate(self._kept), sorted(set(wanted.values())))
-            self._found |= {percent: int(kept[place]) for percent, place in wanted.items()}
+        for percent in PERCENT if total else ():
+            place = rank(total, percent) - self._zeros
+            if place < 0:
+                self._found[percent] = 0
+            elif self._table is not None:
+                self._searches[percent] = _Search(place, self._table)
+            else:
+                self._found[percent] = int(np.partition(np.concatenate(self._kept), place)[place])
 
     def found(self) -> dict[int, int]:
         """The key of each of PERCENT; empty where there were no numbers."""
-        zero = dict.fromkeys(PERCENT, 0) if self._searches else {}
-        return zero | self._found
+        return self._found | {percent: search.found for percent, search in self._searches.items()}
 
 
 class _Search:
-    """The number at one place, found 16 bits a pass: `prefix` are its bits so far, `shift` says how many lack."""
+    """The number at one place. `prefix` are its bits as far as they are known, `shift` says how many are not.
 
-    def __init__(self, place: int) -> None:
+    Each pass finds 16 more, or keeps all numbers of the prefix, where they are few.
+    """
+
+    def __init__(self, place: int, table: np.ndarray) -> None:
         self._place = place
-        self.prefix = 0
-        self.shift = 64
-        self.table = np.zeros(_VALUES, np.int64)
+        self._prefix = 0
+        self._shift = 64
+        self.found: int | None = None
+        self._descend(table)
 
     def see(self, keys: np.ndarray) -> None:
-        self.table += _counts(keys[keys >> np.uint64(self.shift) == self.prefix], self.shift)
+        some = keys[keys >> np.uint64(self._shift) == self._prefix]
+        if self._table is None:
+            self._kept.append(some)
+        else:
+            _count(some, self._shift, self._table)
 
-    def descend(self, table: np.ndarray) -> None:
+    def turn(self) -> None:
+        if self._table is None:
+            self.found = int(np.partition(np.concatenate(self._kept), self._place)[self._place])
+            self._kept = []
+        else:
+            self._descend(self._table)
+
+    def _descend(self, table: np.ndarray) -> None:
         before = np.cumsum(table)
         digit = int(np.searchsorted(before, self._place, side="right"))
         self._place -= int(before[digit] - table[digit])
-        self.prefix = self.prefix << _DIGIT | digit
-        self.shift -= _DIGIT
-        self.table = np.zeros(_VALUES, np.int64)
+        self._prefix = self._prefix << _DIGIT | digit
+        self._shift -= _DIGIT
+        self._kept: list[np.ndarray] = []
+        self._table = np.zeros(_VALUES, np.int64) if table[digit] > KEPT else None
+        if not self._shift:
+            self.found = self._prefix
 
 
-def _counts(keys: np.ndarray, shift: int) -> np.ndarray:
-    """How many have each value of the 16 bits below `shift`."""
+def _count(keys: np.ndarray, shift: int, table: np.ndarray) -> None:
+    """Adds to a table how many have each value of the 16 bits below `shift`."""
     digits = (keys >> np.uint64(shift - _DIGIT)) & np.uint64(_VALUES - 1)
-    return np.bincount(digits.astype(np.intp), minlength=_VALUES)
+    counts = np.bincount(digits.view(np.int64))
+    table[: counts.size] += counts
