@@ -32,7 +32,7 @@ class Deviation:
     - `nonfinite`: elements that are NaN or infinite on one side and not the same on the other; `nan` of them are NaN
       on one side only. `payloads`: NaN on both sides, of other bytes. `signs`: finite numbers of opposite signs;
       `signed_zeros`: -0 against +0.
-    - `scale`: largest finite |ref|.
+    - `scale`: largest |ref| where both are finite.
     - `changed_top1` of `samples`: rows whose largest entry is elsewhere (NaN counts as largest); None where
       the output is not one score a class. `examples`: the first few as (row, place in ref, place in value).
       `changed_topk`: rows whose `top_k` largest are others, in whatever order; None where rows have no more.
@@ -102,7 +102,7 @@ def compare(value: np.ndarray, ref: np.ndarray, classes: int = 0, top_k: int = T
 def _measured(pairs: Pairs) -> Deviation:
     """All but the decisions."""
     sums = Sums()
-    absolute, relative, ulps = Quantiles(), Quantiles(), Quantiles()
+    absolute, relative, ulps = Quantiles(), Quantiles(), Quantiles(pairs.format.width if pairs.format else 64)
     given = 0
     for piece in pieces(pairs):
         sums.add(piece, pairs.same_type)

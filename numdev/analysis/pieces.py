@@ -8,18 +8,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from numdev.analysis import pairs as memory
 from numdev.analysis.pairs import Pairs, widened
 from numdev.analysis.ulp import distances
 
 _LARGEST = sys.float_info.max
+# Elements: small enough that their temporaries are taken from memory that is there already.
+SPAN = 1 << 14
 
 
 @dataclass(frozen=True)
 class Piece:
     """One piece of two arrays. Only `changed` elements are looked at closely, for equal ones have no deviation.
 
-    `changed`: a mask, all true where the types differ. `value`, `ref`: the changed elements; `every`: the whole
-    piece of ref. `kept`: which changed ones are no mismatch of NaN and infinity; `apart`, `left`: |value - ref| and
+    `changed`: a mask, all true where the types differ. `value`, `ref`: the changed elements; `rest`: the others, of
+    which both sides have the same. `kept`: which changed ones are no mismatch of NaN and infinity; `apart`, `left`: |value - ref| and
     |ref|, of those that are finite on both sides. `relative`: their quotient, where ref is not zero.
     """
 
@@ -27,7 +30,7 @@ class Piece:
     changed: np.ndarray
     value: np.ndarray
     ref: np.ndarray
-    every: np.ndarray
+    rest: np.ndarray
     kept: np.ndarray
     apart: np.ndarray
     left: np.ndarray
@@ -39,19 +42,26 @@ class Piece:
         if not self.value.size:
             return np.empty(0, np.uint64)
         one, other = pairs.bits(*self.span)
-        return distances(one[self.changed], other[self.changed], pairs.format).astype(np.uint64)
+        if self.value.size != one.size:
+            one, other = one[self.changed], other[self.changed]
+        return distances(one, other, pairs.format).astype(np.uint64)
 
 
 def pieces(pairs: Pairs) -> Iterator[Piece]:
-    for start, stop in pairs.spans():
+    for start, stop in pairs.spans(min(SPAN, memory.PIECE)):
         one, other = pairs.at(start, stop)
         changed = unequal(one, other) if pairs.same_type else np.ones(one.size, bool)
-        every = widened(other)
-        value, ref = widened(one[changed]), every[changed]
+        if changed.all():
+            value, ref, rest = widened(one), widened(other), other[:0]
+        else:
+            value, ref, rest = widened(one[changed]), widened(other[changed]), widened(other[~changed])
         kept, apart, left = _distances(value, ref)
-        some = left > 0
-        relative = np.minimum(apart[some] / left[some], _LARGEST)
-        yield Piece((start, stop), changed, value, ref, every, kept, apart, left, relative)
+        if left.all():
+            relative = apart / left
+        else:
+            some = left > 0
+            relative = apart[some] / left[some]
+        yield Piece((start, stop), changed, value, ref, rest, kept, apart, left, np.minimum(relative, _LARGEST))
 
 
 class Moments:
@@ -67,8 +77,9 @@ class Moments:
         unit = max(self.largest, float(sizes.max()))
         if unit == 0:
             return
-        self._sum = self._sum * (self.largest / unit) + float((sizes / unit).sum())
-        self._squares = self._squares * (self.largest / unit) ** 2 + float(np.square(sizes / unit).sum())
+        scaled = sizes / unit
+        self._sum = self._sum * (self.largest / unit) + float(scaled.sum())
+        self._squares = self._squares * (self.largest / unit) ** 2 + float(np.square(scaled, out=scaled).sum())
         self.largest = unit
 
     def mean(self, count: int) -> float | None:
@@ -91,33 +102,48 @@ class Sums:
         self.scale: float | None = None
 
     def add(self, piece: Piece, same_type: bool) -> None:
-        magnitude = _magnitude(piece.every)
-        finite = np.isfinite(magnitude)
-        if finite.any():
-            self.scale = max(self.scale or 0.0, float(magnitude.max(where=finite, initial=0.0)))
-        finite &= ~piece.changed
         self.given += piece.apart.size
         self.divided += piece.relative.size
-        self.finite += int(np.count_nonzero(finite)) + piece.apart.size
-        self.nonzero += int(np.count_nonzero(magnitude[finite])) + piece.relative.size
+        self.finite += piece.apart.size
+        self.nonzero += piece.relative.size
         self.differ += piece.value.size if same_type else int(np.count_nonzero(unequal(piece.value, piece.ref)))
+        if piece.rest.size:
+            self._rest(_magnitude(piece.rest))
         if not piece.value.size:
             return
+        if piece.left.size:
+            self.scale = max(self.scale or 0.0, float(piece.left.max()))
         self.absolute.add(piece.apart)
         self.relative.add(piece.relative)
-        self.from_zero += int(np.count_nonzero((piece.left == 0) & (piece.apart > 0)))
+        if piece.relative.size != piece.left.size:
+            self.from_zero += int(np.count_nonzero((piece.left == 0) & (piece.apart > 0)))
         self.nonfinite += piece.kept.size - int(np.count_nonzero(piece.kept))
         if piece.value.dtype.kind == piece.ref.dtype.kind == "f":
-            self._floats(piece.value, piece.ref, same_type)
+            self._floats(piece, same_type)
 
-    def _floats(self, value: np.ndarray, ref: np.ndarray, same_type: bool) -> None:
-        strange, other = np.isnan(value), np.isnan(ref)
-        self.nan += int(np.count_nonzero(strange != other))
+    def _rest(self, magnitude: np.ndarray) -> None:
+        finite = np.isfinite(magnitude)
+        if not finite.all():
+            magnitude = magnitude[finite]
+        if magnitude.size:
+            self.scale = max(self.scale or 0.0, float(magnitude.max()))
+        self.finite += magnitude.size
+        self.nonzero += int(np.count_nonzero(magnitude))
+
+    def _floats(self, piece: Piece, same_type: bool) -> None:
+        value, ref = piece.value, piece.ref
+        if piece.apart.size != value.size:
+            strange, other = np.isnan(value), np.isnan(ref)
+            self.nan += int(np.count_nonzero(strange != other))
+            if same_type:
+                self.payloads += int(np.count_nonzero(strange & other))
+            finite = np.isfinite(value) & np.isfinite(ref)
+            value, ref = value[finite], ref[finite]
         if same_type:
-            self.payloads += int(np.count_nonzero(strange & other))
-            self.signed_zeros += int(np.count_nonzero((value == 0) & (ref == 0)))
-        opposite = ((value < 0) & (ref > 0)) | ((value > 0) & (ref < 0))
-        self.signs += int(np.count_nonzero(opposite & np.isfinite(value) & np.isfinite(ref)))
+            # No other numbers of one type have other bytes and no distance.
+            self.signed_zeros += piece.apart.size - int(np.count_nonzero(piece.apart))
+        if ((value < 0) != (ref < 0)).any():
+            self.signs += int(np.count_nonzero(((value < 0) & (ref > 0)) | ((value > 0) & (ref < 0))))
 
 
 def unequal(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -140,9 +166,14 @@ def _distances(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarr
         return np.ones(one.size, bool), _integer_distance(one, other), _magnitude(other)
     wide = np.result_type(one, other, np.float64)
     one, other = one.astype(wide), other.astype(wide)
+    apart, left = np.abs(one - other), np.abs(other)
+    # Beyond the largest float64 a difference of finite numbers is infinite, and so looked at again.
+    finite = np.isfinite(apart) & np.isfinite(left)
+    if finite.all():
+        return finite, apart, left
     finite = np.isfinite(one) & np.isfinite(other)
     kept = finite | (one == other) | (np.isnan(one) & np.isnan(other))
-    apart, left = np.abs(one[finite] - other[finite]), np.abs(other[finite])
+    apart, left = apart[finite], left[finite]
     return kept, np.minimum(apart, _LARGEST), np.minimum(left, _LARGEST)
 
 

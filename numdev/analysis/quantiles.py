@@ -24,11 +24,12 @@ def rank(count: int, percent: int) -> int:
 class Quantiles:
     """Numbers from 0 upwards, given as uint64 that are in the same order: of float64 the bits.
 
-    `add` all of them, then `turn`; while `unfinished`, `again` all of them, then `turn`. Zeros may be given as
+    None has more than `width` bits, 16, 32 or 64. `add` all of them, then `turn`; while `unfinished`, `again` all of them, then `turn`. Zeros may be given as
     a mere count, the first time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 64) -> None:
+        self._width = width
         self._kept: list[np.ndarray] = []
         self._table: np.ndarray | None = None
         self._searches: dict[int, _Search] = {}
@@ -36,7 +37,7 @@ class Quantiles:
         self._found: dict[int, int] = {}
 
     def add(self, keys: np.ndarray) -> None:
-        some = keys[keys != 0]
+        some = keys if keys.all() else keys[keys != 0]
         self._zeros += keys.size - some.size
         self._others += some.size
         if self._table is None:
@@ -46,7 +47,7 @@ class Quantiles:
             self._table = np.zeros(_VALUES, np.int64)
             some = np.concatenate(self._kept)
             self._kept = []
-        _count(some, 64, self._table)
+        _count(some, self._width, self._table)
 
     def add_zeros(self, count: int) -> None:
         self._zeros += count
@@ -56,7 +57,7 @@ class Quantiles:
         return any(search.found is None for search in self._searches.values())
 
     def again(self, keys: np.ndarray) -> None:
-        keys = keys[keys != 0]
+        keys = keys if keys.all() else keys[keys != 0]
         for search in self._searches.values():
             if search.found is None:
                 search.see(keys)
@@ -74,7 +75,7 @@ class Quantiles:
             if place < 0:
                 self._found[percent] = 0
             elif self._table is not None:
-                self._searches[percent] = _Search(place, self._table)
+                self._searches[percent] = _Search(place, self._table, self._width)
             else:
                 self._found[percent] = int(np.partition(np.concatenate(self._kept), place)[place])
 
@@ -89,26 +90,33 @@ class _Search:
     Each pass finds 16 more, or keeps all numbers of the prefix, where they are few.
     """
 
-    def __init__(self, place: int, table: np.ndarray) -> None:
+    def __init__(self, place: int, table: np.ndarray, width: int) -> None:
         self._place = place
         self._prefix = 0
-        self._shift = 64
+        self._shift = width
         self.found: int | None = None
         self._descend(table)
 
     def see(self, keys: np.ndarray) -> None:
         some = keys[keys >> np.uint64(self._shift) == self._prefix]
-        if self._table is None:
-            self._kept.append(some)
-        else:
-            _count(some, self._shift, self._table)
+        self._kept.append(some)
+        self._held += some.size
+        # A table is as long whether few are counted or many.
+        if self._table is not None and self._held > _VALUES:
+            self._flush()
 
     def turn(self) -> None:
         if self._table is None:
             self.found = int(np.partition(np.concatenate(self._kept), self._place)[self._place])
             self._kept = []
         else:
+            self._flush()
             self._descend(self._table)
+
+    def _flush(self) -> None:
+        if self._kept:
+            _count(np.concatenate(self._kept), self._shift, self._table)
+        self._kept, self._held = [], 0
 
     def _descend(self, table: np.ndarray) -> None:
         before = np.cumsum(table)
@@ -117,6 +125,7 @@ class _Search:
         self._prefix = self._prefix << _DIGIT | digit
         self._shift -= _DIGIT
         self._kept: list[np.ndarray] = []
+        self._held = 0
         self._table = np.zeros(_VALUES, np.int64) if table[digit] > KEPT else None
         if not self._shift:
             self.found = self._prefix
@@ -124,6 +133,9 @@ class _Search:
 
 def _count(keys: np.ndarray, shift: int, table: np.ndarray) -> None:
     """Adds to a table how many have each value of the 16 bits below `shift`."""
-    digits = (keys >> np.uint64(shift - _DIGIT)) & np.uint64(_VALUES - 1)
-    counts = np.bincount(digits.view(np.int64))
-    table[: counts.size] += counts
+    if not keys.size:
+        return
+    digits = ((keys >> np.uint64(shift - _DIGIT)) & np.uint64(_VALUES - 1)).view(np.int64)
+    low = int(digits.min())
+    counts = np.bincount(digits - low)
+    table[low : low + counts.size] += counts

@@ -22,6 +22,8 @@ _MOST_THREADS = 8
 _FEW_BITS = 8
 # What differs does so early, as a rule: then the whole piece need not be looked at for that.
 _PREFIX = 256
+# Shorter sums are not worth their own loop.
+_TOGETHER = 64
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class _Counter:
         counts = (
             self._few(found, largest)
             if largest.bit_length() <= _FEW_BITS
-            else self._many(found, room.view(found.dtype))
+            else self._many(found, largest, room.view(found.dtype))
         )
         for length, count in enumerate(counts):
             self.histogram[length] += int(count)
@@ -175,25 +177,30 @@ class _Counter:
             reached.append(int(np.count_nonzero(at_least)))
         return [more - fewer for more, fewer in zip(reached, [*reached[1:], 0], strict=True)]
 
-    def _many(self, found: np.ndarray, room: np.ndarray) -> np.ndarray:
+    def _many(self, found: np.ndarray, largest: int, room: np.ndarray) -> np.ndarray:
         """The same from the exponents of the distances as floats."""
         size = found.size
         floats, lengths = self._floats[:size], self._lengths[: size + size % 2]
-        # Without its second bit no distance is rounded up to the next power of two.
-        np.right_shift(found, 1, out=room)
-        np.invert(room, out=room)
-        floats[:] = np.bitwise_and(found, room, out=room)
         mantissa, bias = (52, 1023) if floats.itemsize == 8 else (23, 127)
+        if largest >> mantissa:
+            # Without its second bit no distance is rounded up to the next power of two.
+            np.right_shift(found, 1, out=room)
+            np.invert(room, out=room)
+            found = np.bitwise_and(found, room, out=room)
+        floats[:] = found
         exponents = floats.view(f"i{floats.itemsize}")
         np.right_shift(exponents, mantissa, out=exponents)
-        np.maximum(exponents, bias - 1, out=exponents)
+        if floats.itemsize == 8:
+            # What is left fits into a byte, as the exponents of float32 do without that.
+            np.maximum(exponents, bias - 1, out=exponents)
+            np.subtract(exponents, bias - 1, out=exponents)
+            bias = 1
         lengths[size:] = 0
-        lengths[:size] = np.subtract(exponents, bias - 1, out=exponents)
+        lengths[:size] = exponents
         # Two at a time, which is twice as fast.
-        rows = self._format.width + 1
-        both = np.bincount(lengths.view(np.uint16), minlength=rows << 8)[: rows << 8].reshape(rows, 256)
-        counts = both.sum(axis=1) + both[:, :rows].sum(axis=0)
-        counts[0] -= size % 2
+        both = np.bincount(lengths.view(np.uint16), minlength=1 << 16).reshape(256, 256)
+        counts = (both.sum(axis=1) + both.sum(axis=0))[bias - 1 :][: self._format.width + 1]
+        counts[0] = size - int(counts[1:].sum())
         return counts
 
 
@@ -208,6 +215,9 @@ def _sum(found: np.ndarray, largest: int) -> int:
     if found.dtype.itemsize == 8:
         # Two halves: 2**32 of them cannot leave the range.
         return (int((found >> np.uint64(32)).sum()) << 32) + int((found & np.uint64(0xFFFFFFFF)).sum())
-    # Without conversion where the sum cannot leave the type.
-    fits = found.dtype.itemsize == 4 and largest * found.size < 1 << 32
-    return int(found.sum(dtype=np.uint32 if fits else np.uint64))
+    # So many at a time that their sum cannot leave the type: conversion takes four times as long.
+    together = 1 << max(0, 32 - largest.bit_length())
+    if found.dtype.itemsize == 4 and together >= _TOGETHER and not found.size % _TOGETHER:
+        groups = found.reshape(-1, min(together, found.size & -found.size))
+        return int(groups.sum(axis=1, dtype=np.uint32).sum(dtype=np.uint64))
+    return int(found.sum(dtype=np.uint64))
