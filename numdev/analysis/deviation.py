@@ -32,6 +32,7 @@ class Deviation:
     - `nonfinite`: elements that are NaN or infinite on one side and not the same on the other; `nan` of them are NaN
       on one side only. `payloads`: NaN on both sides, of other bytes. `signs`: finite numbers of opposite signs;
       `signed_zeros`: -0 against +0.
+    - `nearer_zero`, `further_zero`: elements finite on both sides, with a deviation, whose magnitude is smaller, or is not.
     - `scale`: largest |ref| where both are finite.
     - `changed_top1` of `samples`: rows whose largest entry is elsewhere (NaN counts as largest); None where
       the output is not one score a class. `examples`: the first few as (row, place in ref, place in value).
@@ -76,6 +77,8 @@ class Deviation:
     changed_topk: int | None = None
     margin: float | None = None
     at_risk: int | None = None
+    nearer_zero: int = 0
+    further_zero: int = 0
 
 
 def compare(value: np.ndarray, ref: np.ndarray, classes: int = 0, top_k: int = TOP_K) -> Deviation:
@@ -156,6 +159,8 @@ def _measured(pairs: Pairs) -> Deviation:
         payloads=sums.payloads,
         signs=sums.signs,
         signed_zeros=sums.signed_zeros,
+        nearer_zero=sums.nearer_zero,
+        further_zero=sums.off - sums.nearer_zero,
     )
 
 
@@ -194,6 +199,8 @@ def combined(parts: list[Deviation]) -> Deviation:
         payloads=sum(part.payloads for part in compared),
         signs=sum(part.signs for part in compared),
         signed_zeros=sum(part.signed_zeros for part in compared),
+        nearer_zero=sum(part.nearer_zero for part in compared),
+        further_zero=sum(part.further_zero for part in compared),
         top_k=_most(part.top_k for part in ranked),
         changed_topk=_total(part.changed_topk for part in ranked),
         margin=_least(part.margin for part in ranked),

@@ -28,7 +28,8 @@ class Observation:
     `status` is `ok`, `failed`, `timeout`, `oom`, `signal:N`, `unsupported`, `unrealised` or `lost`; `reason`
     says why it is not `ok`. A reference observation's `factors` hold only factors that change the
     mathematical task, such as batch. `cell` names the stored record. `dispatch`: what each library says that it
-    chose ({"OpenBLAS": "Haswell"}), empty where nothing was read back.
+    chose ({"OpenBLAS": "Haswell"}), empty where nothing was read back. `exact`: whether a reference observation is
+    right by its making (exact integers, or float64), and not merely a cell that others are measured by.
     """
 
     workload: str
@@ -40,3 +41,4 @@ class Observation:
     reference: bool
     cell: str
     dispatch: Mapping[str, str] = field(default_factory=dict, hash=False)
+    exact: bool = True

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-# Elements. A piece and its temporaries stay in a processor's second-level cache.
-PIECE = 1 << 16
+# Elements: few enough for a processor's caches, enough that what is called for each piece takes no time.
+PIECE = 1 << 17
 
 # What numpy has no type for is stored as raw elements; ml_dtypes' bfloat16 is saved as these by numpy itself.
 BFLOAT16 = np.dtype("V2")

@@ -23,7 +23,7 @@ class Piece:
 
     `changed`: a mask, all true where the types differ. `value`, `ref`: the changed elements; `rest`: the others, of
     which both sides have the same. `kept`: which changed ones are no mismatch of NaN and infinity; `apart`, `left`: |value - ref| and
-    |ref|, of those that are finite on both sides. `relative`: their quotient, where ref is not zero.
+    |ref| (and `size` |value|), of those that are finite on both sides. `relative`: their quotient, where ref is not zero.
     """
 
     span: tuple[int, int]
@@ -34,6 +34,7 @@ class Piece:
     kept: np.ndarray
     apart: np.ndarray
     left: np.ndarray
+    size: np.ndarray
     relative: np.ndarray
 
     def ulps(self, pairs: Pairs) -> np.ndarray:
@@ -55,13 +56,13 @@ def pieces(pairs: Pairs) -> Iterator[Piece]:
             value, ref, rest = widened(one), widened(other), other[:0]
         else:
             value, ref, rest = widened(one[changed]), widened(other[changed]), widened(other[~changed])
-        kept, apart, left = _distances(value, ref)
+        kept, apart, left, size = _distances(value, ref)
         if left.all():
             relative = apart / left
         else:
             some = left > 0
             relative = apart[some] / left[some]
-        yield Piece((start, stop), changed, value, ref, rest, kept, apart, left, np.minimum(relative, _LARGEST))
+        yield Piece((start, stop), changed, value, ref, rest, kept, apart, left, size, np.minimum(relative, _LARGEST))
 
 
 class Moments:
@@ -98,6 +99,7 @@ class Sums:
     def __init__(self) -> None:
         self.differ = self.finite = self.nonzero = self.given = self.divided = 0
         self.nonfinite = self.from_zero = self.nan = self.payloads = self.signs = self.signed_zeros = 0
+        self.off = self.nearer_zero = 0
         self.absolute, self.relative = Moments(), Moments()
         self.scale: float | None = None
 
@@ -114,6 +116,8 @@ class Sums:
         if piece.left.size:
             self.scale = max(self.scale or 0.0, float(piece.left.max()))
         self.absolute.add(piece.apart)
+        self.off += int(np.count_nonzero(piece.apart))
+        self.nearer_zero += int(np.count_nonzero(piece.size < piece.left))
         self.relative.add(piece.relative)
         if piece.relative.size != piece.left.size:
             self.from_zero += int(np.count_nonzero((piece.left == 0) & (piece.apart > 0)))
@@ -158,23 +162,23 @@ def unequal(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return (one != other) & ~both_nan
 
 
-def _distances(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(not a non-finite mismatch, |one - other|, |other|): the last two over elements finite on both
+def _distances(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(not a non-finite mismatch, |one - other|, |other|, |one|): all but the first over elements finite on both
     sides.
     """
     if one.dtype.kind in "biu" and other.dtype.kind in "biu":
-        return np.ones(one.size, bool), _integer_distance(one, other), _magnitude(other)
+        return np.ones(one.size, bool), _integer_distance(one, other), _magnitude(other), _magnitude(one)
     wide = np.result_type(one, other, np.float64)
     one, other = one.astype(wide), other.astype(wide)
-    apart, left = np.abs(one - other), np.abs(other)
+    apart, left, size = np.abs(one - other), np.abs(other), np.abs(one)
     # Beyond the largest float64 a difference of finite numbers is infinite, and so looked at again.
     finite = np.isfinite(apart) & np.isfinite(left)
     if finite.all():
-        return finite, apart, left
+        return finite, apart, left, size
     finite = np.isfinite(one) & np.isfinite(other)
     kept = finite | (one == other) | (np.isnan(one) & np.isnan(other))
-    apart, left = apart[finite], left[finite]
-    return kept, np.minimum(apart, _LARGEST), np.minimum(left, _LARGEST)
+    apart, left, size = (np.minimum(each[finite], _LARGEST) for each in (apart, left, size))
+    return kept, apart, left, size
 
 
 def _integer_distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:

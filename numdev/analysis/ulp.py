@@ -171,9 +171,11 @@ class _Counter:
 
     def _few(self, found: np.ndarray, largest: int) -> list[int]:
         """How many have 0, 1, ... bits: from how many reach each power of two."""
-        reached = [found.size]
-        for power in range(largest.bit_length()):
-            at_least = np.greater_equal(found, found.dtype.type(1 << power), out=self._mask[: found.size])
+        small = self._lengths[: found.size]
+        small[:] = found
+        reached = [found.size, int(np.count_nonzero(small))]
+        for power in range(1, largest.bit_length()):
+            at_least = np.greater_equal(small, np.uint8(1 << power), out=self._mask[: found.size])
             reached.append(int(np.count_nonzero(at_least)))
         return [more - fewer for more, fewer in zip(reached, [*reached[1:], 0], strict=True)]
 
@@ -191,16 +193,19 @@ class _Counter:
         exponents = floats.view(f"i{floats.itemsize}")
         np.right_shift(exponents, mantissa, out=exponents)
         if floats.itemsize == 8:
-            # What is left fits into a byte, as the exponents of float32 do without that.
+            # The exponents of float32 fit into a byte, these only when their bias has gone.
             np.maximum(exponents, bias - 1, out=exponents)
             np.subtract(exponents, bias - 1, out=exponents)
             bias = 1
         lengths[size:] = 0
         lengths[:size] = exponents
+        np.maximum(lengths, bias - 1, out=lengths)
+        np.subtract(lengths, bias - 1, out=lengths)
         # Two at a time, which is twice as fast.
-        both = np.bincount(lengths.view(np.uint16), minlength=1 << 16).reshape(256, 256)
-        counts = (both.sum(axis=1) + both.sum(axis=0))[bias - 1 :][: self._format.width + 1]
-        counts[0] = size - int(counts[1:].sum())
+        rows = self._format.width + 1
+        both = np.bincount(lengths.view(np.uint16), minlength=rows << 8).reshape(rows, 256)
+        counts = both.sum(axis=1) + both[:, :rows].sum(axis=0)
+        counts[0] -= size % 2
         return counts
 
 

@@ -9,7 +9,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from numdev.analysis.numbers import number, whole
-from numdev.analysis.reference import CHECK, EXACT, STEP, UNKNOWN, WRONG
+from numdev.analysis.reference import CHECK, EXACT, SAME, STEP, UNKNOWN, WRONG
 from numdev.analysis.result import Answer, ClassAnswer, WorkloadAnswer
 from numdev.analysis.sentences import TITLES, plural, title
 from numdev.report.classes import class_tables
@@ -17,7 +17,7 @@ from numdev.report.classes import class_tables
 INDENT = 2
 # Beyond this many classes the sizes fill the screen; the JSON has them all.
 MOST_CLASSES = 12
-SHOWN = {WRONG: "WRONG", CHECK: "check!", EXACT: "exact", STEP: "1 step", UNKNOWN: "?"}
+SHOWN = {WRONG: "WRONG", CHECK: "check!", EXACT: "exact", SAME: "same", STEP: "1 step", UNKNOWN: "?"}
 COLOURS = {
     "WRONG": "bold red",
     "not rounding": "bold yellow",
