@@ -154,7 +154,7 @@ def _judge(one: Class, ref: Reference, sizes: Sizes) -> Judgement | None:
     for task, outputs in one.outputs.items():
         exact = ref.of(dict(task))
         if exact is not None:
-            found.append(judge(outputs, exact, sizes))
+            found.append(judge(outputs, exact, sizes, ref.exact))
     return worst(found)
 
 

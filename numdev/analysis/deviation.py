@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-PIECE = 1 << 18
-EXAMPLES = 3
-_LARGEST = sys.float_info.max
+from numdev.analysis.decisions import TOP_K, decisions
+from numdev.analysis.pairs import BFLOAT16, Pairs, dtype_name
+from numdev.analysis.pieces import Sums, pieces, unequal
+from numdev.analysis.quantiles import Quantiles
+from numdev.analysis.ulp import steps
 
 
 @dataclass(frozen=True)
@@ -18,17 +18,27 @@ class Deviation:
     """How far a value is from another one, `ref`. Elements are compared in the order they lie in.
 
     - `total`, `differ`: elements, and those whose bytes differ (of unequal dtypes: whose numbers differ).
-    - `max_abs`, `rms`: largest and root mean square |value - ref|, over elements finite on both sides; exact
-      below 2**53.
-    - `max_rel`: largest |value - ref| / |ref| where ref is not zero; `from_zero` counts elements that left
-      zero.
-    - `max_ulp`: largest count of representable numbers between the two (-0 and +0 are one number), of unequal
-      float dtypes after both are rounded to the narrower one; None unless both are float16, float32 or
-      float64.
-    - `nonfinite`: elements that are NaN or infinite on one side and not the same on the other.
-    - `scale`: largest finite |ref|.
+    - `max_abs`, `mean_abs`, `median_abs`, `p99_abs`, `rms`: of |value - ref| over the `finite` elements that are
+      finite on both sides, in float64: of integers exact below 2**53. All but mean and rms, which are sums, do not
+      depend on the order. A median or 99 % quantile is a number that occurs, the smallest that so many do not
+      exceed.
+    - `max_rel`, `mean_rel`, `median_rel`, `p99_rel`: of |value - ref| / |ref| where ref is not zero; `from_zero`
+      counts elements that left zero.
+    - `max_ulp`, `mean_ulp`, `median_ulp`, `p99_ulp`: of the count of representable numbers between the two (-0 and
+      +0 are one number) over the same `finite` elements, of unequal float dtypes after both are rounded to the
+      narrower one; None unless both are float16, float32 or float64, or both bfloat16.
+    - `min_bits`, `mean_bits`: leading bits of the significand that match: its precision (11, 8, 24, 53) less the bits
+      of the ULP distance.
+    - `nonfinite`: elements that are NaN or infinite on one side and not the same on the other; `nan` of them are NaN
+      on one side only. `payloads`: NaN on both sides, of other bytes. `signs`: finite numbers of opposite signs;
+      `signed_zeros`: -0 against +0.
+    - `nearer_zero`, `further_zero`: elements finite on both sides, with a deviation, whose magnitude is smaller, or is not.
+    - `scale`: largest |ref| where both are finite.
     - `changed_top1` of `samples`: rows whose largest entry is elsewhere (NaN counts as largest); None where
       the output is not one score a class. `examples`: the first few as (row, place in ref, place in value).
+      `changed_topk`: rows whose `top_k` largest are others, in whatever order; None where rows have no more.
+    - `margin`: the smallest distance of a row's largest from its second largest entry in ref; `at_risk`: rows where it
+      is at most twice `max_abs`, so that a deviation of that size could change the largest.
     - `incomparable`: why nothing was compared; all else is then empty.
 
     A quotient or difference beyond float64 is given as the largest float64.
@@ -47,52 +57,119 @@ class Deviation:
     samples: int | None = None
     examples: tuple[tuple[int, int, int], ...] = ()
     incomparable: str = ""
+    finite: int = 0
+    mean_abs: float | None = None
+    median_abs: float | None = None
+    p99_abs: float | None = None
+    mean_rel: float | None = None
+    median_rel: float | None = None
+    p99_rel: float | None = None
+    mean_ulp: float | None = None
+    median_ulp: int | None = None
+    p99_ulp: int | None = None
+    min_bits: int | None = None
+    mean_bits: float | None = None
+    nan: int = 0
+    payloads: int = 0
+    signs: int = 0
+    signed_zeros: int = 0
+    top_k: int | None = None
+    changed_topk: int | None = None
+    margin: float | None = None
+    at_risk: int | None = None
+    nearer_zero: int = 0
+    further_zero: int = 0
 
 
-def compare(value: np.ndarray, ref: np.ndarray, classes: int = 0) -> Deviation:
-    """The deviation of `value` from `ref`, both of one shape.
+def compare(value: np.ndarray, ref: np.ndarray, classes: int = 0, top_k: int = TOP_K) -> Deviation:
+    """The deviation of `value` from `ref`, both of one shape; two-byte raw elements are bfloat16.
 
     `classes` is the length of the last axis of an output of class scores, 0 where unknown: then every
     two-dimensional float output is taken as such. Arrays of unequal shapes are `incomparable`, never an
-    error.
+    error. Memory is taken for a few pieces, whatever the size of the arrays.
     """
     if value.shape != ref.shape:
         return Deviation(incomparable=f"shape {_shape(value)} against {_shape(ref)}")
-    differ = nonfinite = from_zero = finite = 0
-    squares = (0.0, 0.0)
-    size = rel = ulp = scale = None
-    for one, other in _pieces(value, ref):
-        differ += int(np.count_nonzero(_unequal(one, other)))
-        if not (_numeric(one) and _numeric(other)):
-            continue
-        kept, apart, left = _distances(one, other)
-        nonfinite += kept.size - int(np.count_nonzero(kept))
-        finite += apart.size
-        if left.size:
-            scale = max(scale or 0.0, float(left.max()))
-            size = max(size or 0.0, float(apart.max()))
-            squares = _add_squares(squares, apart)
-            from_zero += int(np.count_nonzero((left == 0) & (apart > 0)))
-            rel = _largest(rel, _relative(apart, left))
-        if _float(one) and _float(other):
-            ulp = _largest(ulp, _ulps(one, other))
-    rms = None if size is None else squares[0] * (squares[1] / finite) ** 0.5
+    pairs = Pairs(value, ref)
+    if not (_numeric(value) and _numeric(ref)):
+        if value.dtype.kind != ref.dtype.kind:
+            return Deviation(incomparable=f"{dtype_name(value.dtype)} against {dtype_name(ref.dtype)}")
+        differ = sum(int(np.count_nonzero(unequal(*pairs.at(*span)))) for span in pairs.spans())
+        return Deviation(total=value.size, differ=differ)
+    # Whatever leaves a range or is no number is counted as such.
+    with np.errstate(all="ignore"):
+        found = _measured(pairs)
+        return replace(found, **decisions(pairs, value.shape, (value.dtype, ref.dtype), classes, found.max_abs, top_k))
+
+
+def _measured(pairs: Pairs) -> Deviation:
+    """All but the decisions."""
+    sums = Sums()
+    absolute, relative, ulps = Quantiles(), Quantiles(), Quantiles(pairs.format.width if pairs.format else 64)
+    given = 0
+    for piece in pieces(pairs):
+        sums.add(piece, pairs.same_type)
+        absolute.add(piece.apart.view(np.uint64))
+        relative.add(piece.relative.view(np.uint64))
+        if pairs.format is not None:
+            found = piece.ulps(pairs)
+            ulps.add(found)
+            given += found.size
+    absolute.add_zeros(sums.finite - sums.given)
+    relative.add_zeros(sums.nonzero - sums.divided)
+    counted = steps(pairs) if pairs.format is not None else None
+    if counted:
+        ulps.add_zeros(counted.pairs - given)
+    every = (absolute, relative, ulps)
+    for one in every:
+        one.turn()
+    while any(one.unfinished for one in every):
+        for piece in pieces(pairs):
+            absolute.again(piece.apart.view(np.uint64))
+            relative.again(piece.relative.view(np.uint64))
+            if ulps.unfinished:
+                ulps.again(piece.ulps(pairs))
+        for one in every:
+            one.turn()
+    some = counted is not None and counted.pairs > 0
+    bits = counted.matching_bits(pairs.format.precision) if some else (None, None)
     return Deviation(
-        total=value.size,
-        differ=differ,
-        max_abs=size,
-        max_rel=rel,
-        max_ulp=ulp,
-        rms=rms,
-        nonfinite=nonfinite,
-        from_zero=from_zero,
-        scale=scale,
-        **_top1(value, ref, classes),
+        total=pairs.size,
+        differ=sums.differ,
+        max_abs=sums.absolute.largest if sums.finite else None,
+        max_rel=sums.relative.largest if sums.nonzero else None,
+        max_ulp=counted.largest if some else None,
+        rms=sums.absolute.rms(sums.finite),
+        nonfinite=sums.nonfinite,
+        from_zero=sums.from_zero,
+        scale=sums.scale,
+        finite=sums.finite,
+        mean_abs=sums.absolute.mean(sums.finite),
+        median_abs=_float(absolute, 50),
+        p99_abs=_float(absolute, 99),
+        mean_rel=sums.relative.mean(sums.nonzero),
+        median_rel=_float(relative, 50),
+        p99_rel=_float(relative, 99),
+        mean_ulp=counted.total / counted.pairs if some else None,
+        median_ulp=ulps.found().get(50),
+        p99_ulp=ulps.found().get(99),
+        min_bits=bits[0],
+        mean_bits=bits[1],
+        nan=sums.nan,
+        payloads=sums.payloads,
+        signs=sums.signs,
+        signed_zeros=sums.signed_zeros,
+        nearer_zero=sums.nearer_zero,
+        further_zero=sums.off - sums.nearer_zero,
     )
 
 
 def combined(parts: list[Deviation]) -> Deviation:
-    """One deviation over several outputs: largest sizes, summed counts."""
+    """One deviation over several outputs: largest sizes, summed counts.
+
+    Means but rms, medians and quantiles are None: they are those of one output, not of several with scales of their
+    own.
+    """
     if not parts:
         return Deviation()
     if len(parts) == 1:
@@ -116,6 +193,18 @@ def combined(parts: list[Deviation]) -> Deviation:
         changed_top1=sum(part.changed_top1 for part in ranked) if ranked else None,
         samples=sum(part.samples for part in ranked) if ranked else None,
         examples=next((part.examples for part in ranked if part.examples), ()),
+        finite=sum(part.finite for part in compared),
+        min_bits=_least(part.min_bits for part in compared),
+        nan=sum(part.nan for part in compared),
+        payloads=sum(part.payloads for part in compared),
+        signs=sum(part.signs for part in compared),
+        signed_zeros=sum(part.signed_zeros for part in compared),
+        nearer_zero=sum(part.nearer_zero for part in compared),
+        further_zero=sum(part.further_zero for part in compared),
+        top_k=_most(part.top_k for part in ranked),
+        changed_topk=_total(part.changed_topk for part in ranked),
+        margin=_least(part.margin for part in ranked),
+        at_risk=_total(part.at_risk for part in ranked),
         incomparable="; ".join(part.incomparable for part in parts if part.incomparable),
     )
 
@@ -124,12 +213,18 @@ def _most(values):
     return max((value for value in values if value is not None), default=None)
 
 
-def _largest(so_far, values):
-    if not values.size:
-        return so_far
-    new = values.max()
-    new = float(new) if values.dtype.kind == "f" else int(new)
-    return new if so_far is None else max(so_far, new)
+def _least(values):
+    return min((value for value in values if value is not None), default=None)
+
+
+def _total(values):
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _float(quantiles: Quantiles, percent: int) -> float | None:
+    key = quantiles.found().get(percent)
+    return None if key is None else float(np.uint64(key).view(np.float64))
 
 
 def _shape(array: np.ndarray) -> str:
@@ -137,107 +232,11 @@ def _shape(array: np.ndarray) -> str:
 
 
 def _numeric(array: np.ndarray) -> bool:
-    return array.dtype.kind in "biufc"
-
-
-def _float(array: np.ndarray) -> bool:
-    return array.dtype.kind == "f" and array.dtype.itemsize in (2, 4, 8)
-
-
-def _pieces(value: np.ndarray, ref: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    flat = [np.ascontiguousarray(array).reshape(-1) for array in (value, ref)]
-    for start in range(0, value.size, PIECE):
-        one, other = (array[start : start + PIECE] for array in flat)
-        yield (
-            one.astype(one.dtype.newbyteorder("="), copy=False),
-            other.astype(other.dtype.newbyteorder("="), copy=False),
-        )
-
-
-def _unequal(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    if one.dtype == other.dtype and one.dtype.itemsize:
-        first, second = (np.ascontiguousarray(array).view(np.uint8) for array in (one, other))
-        return (first.reshape(one.size, -1) != second.reshape(one.size, -1)).any(axis=1)
-    both_nan = (one != one) & (other != other)
-    return (one != other) & ~both_nan
-
-
-def _distances(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(not a non-finite mismatch, |one - other|, |other|): the last two over elements finite on both
-    sides.
-    """
-    if one.dtype.kind in "biu" and other.dtype.kind in "biu":
-        return np.ones(one.size, bool), _integer_distance(one, other), _magnitude(other)
-    wide = np.result_type(one, other, np.float64)
-    one, other = one.astype(wide), other.astype(wide)
-    finite = np.isfinite(one) & np.isfinite(other)
-    kept = finite | (one == other) | (np.isnan(one) & np.isnan(other))
-    with np.errstate(over="ignore", invalid="ignore"):
-        apart, left = np.abs(one[finite] - other[finite]), np.abs(other[finite])
-    return kept, np.minimum(apart, _LARGEST), np.minimum(left, _LARGEST)
-
-
-def _integer_distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Exact before the last step: int64 and uint64 differences wrap to the right uint64."""
-    if one.dtype.kind != other.dtype.kind and np.dtype(np.uint64) in (one.dtype, other.dtype):
-        return np.array([abs(int(a) - int(b)) for a, b in zip(one, other, strict=True)], np.float64)
-    wide = np.uint64 if one.dtype.kind == other.dtype.kind == "u" else np.int64
-    one, other = one.astype(wide), other.astype(wide)
-    high, low = np.maximum(one, other), np.minimum(one, other)
-    return (high.view(np.uint64) - low.view(np.uint64)).astype(np.float64)
-
-
-def _magnitude(array: np.ndarray) -> np.ndarray:
-    return np.abs(array.astype(np.float64))
-
-
-def _add_squares(so_far: tuple[float, float], apart: np.ndarray) -> tuple[float, float]:
-    """(unit, sum of squares in that unit): squares of large or small sizes leave float64's range."""
-    unit = max(so_far[0], float(apart.max()))
-    if unit == 0:
-        return so_far
-    return unit, so_far[1] * (so_far[0] / unit) ** 2 + float(np.square(apart / unit).sum())
-
-
-def _relative(apart: np.ndarray, left: np.ndarray) -> np.ndarray:
-    some = left > 0
-    with np.errstate(over="ignore"):
-        return np.minimum(apart[some] / left[some], _LARGEST)
-
-
-def _ulps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    narrow = min(one.dtype, other.dtype, key=lambda dtype: dtype.itemsize)
-    with np.errstate(over="ignore"):
-        one, other = one.astype(narrow), other.astype(narrow)
-    finite = np.isfinite(one) & np.isfinite(other)
-    first, second = _ordered(one[finite]), _ordered(other[finite])
-    high, low = np.maximum(first, second), np.minimum(first, second)
-    return high.view(np.uint64) - low.view(np.uint64)
-
-
-def _ordered(array: np.ndarray) -> np.ndarray:
-    """Integers (int64) that count through the floats in order, with -0 and +0 both at 0."""
-    signed = array.view(f"i{array.dtype.itemsize}").astype(np.int64)
-    magnitude = signed & np.int64((1 << (8 * array.dtype.itemsize - 1)) - 1)
-    return np.where(signed < 0, -magnitude, magnitude)
-
-
-def _top1(value: np.ndarray, ref: np.ndarray, classes: int) -> dict:
-    if classes:
-        scores = value.ndim >= 1 and value.shape[-1] == classes
-    else:
-        scores = value.ndim == 2 and value.dtype.kind == "f"
-    if not scores or value.shape[-1] < 2 or not value.size or not _numeric(ref) or value.dtype.kind == "c":
-        return {}
-    chosen = value.reshape(-1, value.shape[-1]).argmax(axis=-1)
-    before = ref.reshape(-1, ref.shape[-1]).argmax(axis=-1)
-    changed = np.flatnonzero(chosen != before)
-    examples = tuple((int(row), int(before[row]), int(chosen[row])) for row in changed[:EXAMPLES])
-    return {"changed_top1": len(changed), "samples": len(chosen), "examples": examples}
+    return array.dtype.kind in "biufc" or array.dtype == BFLOAT16
 
 
 def largest(parts: list[Deviation]) -> Deviation | None:
-    """The largest of several deviations, field by field for the sizes; None of none."""
+    """The largest of several deviations, field by field for the largest sizes; None of none."""
     if not parts:
         return None
     first = max(parts, key=lambda one: (one.nonfinite, one.max_abs or 0, one.differ / (one.total or 1)))
@@ -247,6 +246,7 @@ def largest(parts: list[Deviation]) -> Deviation | None:
         max_rel=_most(one.max_rel for one in parts),
         max_ulp=_most(one.max_ulp for one in parts),
         rms=_most(one.rms for one in parts),
+        min_bits=_least(one.min_bits for one in parts),
         changed_top1=top.changed_top1,
         samples=top.samples,
         examples=top.examples,

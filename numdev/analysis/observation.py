@@ -31,7 +31,8 @@ class Observation:
     says why it is not `ok`. A reference observation's `factors` hold only factors that change the
     mathematical task, such as batch. `cell` names the stored record. `dispatch`: what each library says that it
     chose ({"OpenBLAS": "Haswell"}), empty where nothing was read back. `vouched`: whether a digest says that model and inputs
-    are those of the workload; of what was measured elsewhere none does.
+    are those of the workload; of what was measured elsewhere none does. `exact`: whether a reference
+    observation is right by its making (exact integers, or float64), and not merely a cell that others are measured by.
     """
 
     workload: str
@@ -44,3 +45,4 @@ class Observation:
     cell: str
     dispatch: Mapping[str, str] = field(default_factory=dict, hash=False)
     vouched: bool = True
+    exact: bool = True

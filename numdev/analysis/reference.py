@@ -1,4 +1,4 @@
-"""How far each class is from the reference: exact integers, or the same model in float64."""
+"""How far each class is from the reference: exact integers, the same model in float64, or a cell that was named."""
 
 from __future__ import annotations
 
@@ -16,13 +16,22 @@ from numdev.analysis.sizes import Sizes
 # per cent.
 NOT_ROUNDING = 1e-2
 
+# Where fewer elements are off, or fewer of these lie nearer to zero, nothing looks like saturation.
+SATURATED_COUNT = 20
+SATURATED_SHARE = 0.95
+
 EXACT = "exact"
+SAME = "the same"
 WRONG = "wrong"
 STEP = "within one step"
 ROUNDING = "rounding"
 CHECK = "not rounding"
 UNKNOWN = "unknown"
-_WORST_FIRST = (WRONG, CHECK, UNKNOWN, STEP, ROUNDING, EXACT)
+_WORST_FIRST = (WRONG, CHECK, UNKNOWN, STEP, ROUNDING, EXACT, SAME)
+
+SATURATED = "a saturated kernel"
+MOST = "most outputs"
+PART = "a part of the outputs"
 
 
 @dataclass(frozen=True)
@@ -34,22 +43,29 @@ class Judgement:
     (floats within 1e-2 of the largest |reference|); `not rounding` (floats beyond that, or NaN and infinity
     where the reference has none: check the model); `unknown` (`why` says why). `relative` is the largest
     error in units of the largest |reference| of its output; None where there is no such scale.
+
+    Against a cell that was named there is `the same` instead of `exact` and nothing is `wrong`: integers more than one
+    step away are `not rounding`. `looks`, of what is wrong or not rounding: `a saturated kernel` where of at least 20
+    elements that are off 95 % lie nearer to zero than the reference; else `most outputs` where the median error is
+    beyond 1e-2 of the scale too, as it is with another model or input; else `a part of the outputs`.
     """
 
     verdict: str
     deviation: Deviation
     relative: float | None = None
     why: str = ""
+    looks: str = ""
 
 
 @dataclass(frozen=True)
 class Reference:
     """The reference outputs of each task: a set of levels of the task factors. `problems` lists what is
-    unusable.
+    unusable. `exact` is false where it is a cell that was named.
     """
 
     outputs: dict[tuple[tuple[str, str], ...], Outputs]
     problems: tuple[str, ...]
+    exact: bool = True
 
     def of(self, levels: dict[str, str]) -> Outputs | None:
         """The reference whose levels are all among `levels`; the most specific one."""
@@ -75,21 +91,29 @@ def references(workload: str, observations: Sequence[Observation]) -> Reference:
             problems.append(f"the reference{where} differs from run to run")
         else:
             problems.append(f"the reference{where} has no result: {bad.status} {bad.reason}".strip())
-    return Reference(outputs, tuple(problems))
+    return Reference(outputs, tuple(problems), all(run.exact for runs in found.values() for run in runs))
 
 
-def judge(value: Outputs, ref: Outputs, sizes: Sizes) -> Judgement:
-    """The worst verdict over the outputs; outputs that the reference lacks make it `unknown`."""
+def judge(value: Outputs, ref: Outputs, sizes: Sizes, exact: bool = True) -> Judgement:
+    """The worst verdict over the outputs; outputs that the reference lacks make it `unknown`.
+
+    `exact`: whether the reference is one, and not a cell that was named.
+    """
     parts = sizes.outputs(value, ref)
     named = {one.name: one for one in ref}
     own = {one.name: one for one in value}
-    verdicts, scaled, whys = [], [], []
+    verdicts, scaled, whys, looks = [], [], [], []
     for name, part in parts.items():
         if part.incomparable:
             verdicts.append(UNKNOWN)
             whys.append(f"{name}: {part.incomparable}")
             continue
         verdict, relative = _judge_one(own[name].dtype, sizes.load(named[name].tensor), part)
+        if not exact:
+            near = STEP if (part.max_abs or 0) <= 1 and not part.nonfinite else CHECK
+            verdict = {EXACT: SAME, WRONG: near}.get(verdict, verdict)
+        if verdict in (WRONG, CHECK):
+            looks.append(_looks(part))
         verdicts.append(verdict)
         scaled.append(relative)
         if verdict == WRONG and not _whole(sizes.load(named[name].tensor)):
@@ -97,7 +121,15 @@ def judge(value: Outputs, ref: Outputs, sizes: Sizes) -> Judgement:
     worst = min(verdicts, key=_WORST_FIRST.index, default=UNKNOWN)
     known = [relative for relative in scaled if relative is not None]
     why = "; ".join(whys) if verdicts else "there are no outputs"
-    return Judgement(worst, combined(list(parts.values())), max(known, default=None), why)
+    looks = next((one for one in (SATURATED, MOST, PART) if one in looks), "")
+    return Judgement(worst, combined(list(parts.values())), max(known, default=None), why, looks)
+
+
+def _looks(part: Deviation) -> str:
+    off = part.nearer_zero + part.further_zero
+    if off >= SATURATED_COUNT and part.nearer_zero >= SATURATED_SHARE * off:
+        return SATURATED
+    return MOST if (part.median_abs or 0) > NOT_ROUNDING * (part.scale or 0) else PART
 
 
 def _judge_one(dtype: str, ref: np.ndarray, part: Deviation) -> tuple[str, float | None]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from numdev.analysis.classes import Load, Outputs, batch_only
+from numdev.analysis.decisions import TOP_K
 from numdev.analysis.deviation import Deviation, combined, compare
 
 # Most of a comparison's time is reading; the same few tensors are read again and again.
@@ -17,9 +18,10 @@ class Sizes:
     none.
     """
 
-    def __init__(self, load: Load, labels: Sequence[str] = ()) -> None:
+    def __init__(self, load: Load, labels: Sequence[str] = (), top_k: int = TOP_K) -> None:
         self.load = lru_cache(maxsize=KEPT)(load)
         self._labels = len(labels)
+        self._top_k = top_k
         self._known: dict[tuple[Outputs, Outputs], dict[str, Deviation]] = {}
 
     def outputs(self, value: Outputs, ref: Outputs) -> dict[str, Deviation]:
@@ -44,7 +46,7 @@ class Sizes:
             if cut and first.shape != second.shape:
                 count = min(first.shape[0], second.shape[0])
                 first, second = first[:count], second[:count]
-            found[one.name] = compare(first, second, self._labels)
+            found[one.name] = compare(first, second, self._labels, self._top_k)
         for name in named:
             found[name] = Deviation(incomparable=f"only one side has an output {name!r}")
         return found

@@ -10,6 +10,8 @@ from numdev.analysis.reference import (
     CHECK,
     EXACT,
     ROUNDING,
+    SAME,
+    SATURATED,
     STEP,
     UNKNOWN,
     WRONG,
@@ -53,7 +55,7 @@ def _wrong(part: Partition, judged: Mapping[str, Judgement | None]) -> str:
     error = max(one.deviation.max_abs or 0 for one in found.values())
     off = f"{whole(most.differ)} of {whole(most.total)} outputs off, max error {number(error)}"
     against = "rounded float" if all(one.why for one in found.values()) else "exact integer"
-    return f"WRONG against the {against} reference {_where(part, found)}: {off}"
+    return f"WRONG against the {against} reference {_where(part, found)}: {off}{_looks(found)}"
 
 
 def _check(part: Partition, judged: Mapping[str, Judgement | None]) -> str:
@@ -65,7 +67,13 @@ def _check(part: Partition, judged: Mapping[str, Judgement | None]) -> str:
     size = f"off by {number(relative)} of the reference's scale"
     if odd:
         size = f"{whole(odd)} NaN or infinite where the reference is not"
-    return f"not rounding: check the model {_where(part, found)} ({size})"
+    return f"not rounding: check the model {_where(part, found)} ({size}){_looks(found)}"
+
+
+def _looks(found: Mapping[str, Judgement]) -> str:
+    """What they have in common, where that says something."""
+    saturated = all(one.looks == SATURATED for one in found.values())
+    return "; nearer to zero, as where a kernel saturates" if saturated else ""
 
 
 def _step(part: Partition, judged: Mapping[str, Judgement | None]) -> str:
@@ -74,8 +82,10 @@ def _step(part: Partition, judged: Mapping[str, Judgement | None]) -> str:
 
 
 def _exact(part: Partition, judged: Mapping[str, Judgement | None]) -> str:
-    found = _of(judged, EXACT)
-    return f"exact {_where(part, found)}" if found else ""
+    exact, same = _of(judged, EXACT), _of(judged, SAME)
+    if same:
+        return f"the reference's bytes {_where(part, same)}"
+    return f"exact {_where(part, exact)}" if exact else ""
 
 
 def _rounding(judged: Mapping[str, Judgement | None]) -> str:

@@ -1,15 +1,28 @@
-"""The JSON Schema of the answer, as text: `python -m numdev.report.schema > docs/answer.schema.json`."""
+"""The JSON Schemas of what is printed, as text.
+
+`python -m numdev.report.schema > docs/answer.schema.json`, and with `compare` behind it docs/compare.schema.json.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
+from typing import Any
 
-from numdev.analysis.result import schema
+from numdev.analysis import comparison, result
 
 
-def text() -> str:
-    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema()}, indent=2) + "\n"
+def text(schema: dict[str, Any] | None = None) -> str:
+    """A schema as its file has it, of the answer where none is given."""
+    return (
+        json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **(schema or result.schema())}, indent=2)
+        + "\n"
+    )
+
+
+def compare_text() -> str:
+    return text(comparison.schema())
 
 
 if __name__ == "__main__":
-    print(text(), end="")
+    print(compare_text() if sys.argv[1:] == ["compare"] else text(), end="")

@@ -9,7 +9,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from numdev.analysis.numbers import number, whole
-from numdev.analysis.reference import CHECK, EXACT, STEP, UNKNOWN, WRONG
+from numdev.analysis.reference import CHECK, EXACT, SAME, STEP, UNKNOWN, WRONG
 from numdev.analysis.result import Answer, ClassAnswer, WorkloadAnswer
 from numdev.analysis.sentences import TITLES, plural, title
 from numdev.report.classes import class_tables
@@ -17,7 +17,7 @@ from numdev.report.classes import class_tables
 INDENT = 2
 # Beyond this many classes the sizes fill the screen; the JSON has them all.
 MOST_CLASSES = 12
-SHOWN = {WRONG: "WRONG", CHECK: "check!", EXACT: "exact", STEP: "1 step", UNKNOWN: "?"}
+SHOWN = {WRONG: "WRONG", CHECK: "check!", EXACT: "exact", SAME: "same", STEP: "1 step", UNKNOWN: "?"}
 COLOURS = {
     "WRONG": "bold red",
     "not rounding": "bold yellow",
@@ -41,6 +41,8 @@ def _workload(one: WorkloadAnswer, console: Console) -> None:
     for grid in class_tables(one.table, console.width - INDENT):
         console.print(Padding(grid, (0, 0, 1, INDENT)))
     console.print(Padding(_sizes(one), (0, 0, 0, INDENT)))
+    if (middle := _middle(one)).row_count:
+        console.print(Padding(middle, (1, 0, 0, INDENT)))
     for note in _notes(one):
         console.print(Padding(Text(note, style="dim"), (0, 0, 0, INDENT)))
     console.print()
@@ -72,6 +74,25 @@ def _sizes(one: WorkloadAnswer) -> Grid:
         if judged:
             row.append(_reference(each))
         grid.add_row(*(Text(text, style=COLOURS.get(text.split(" ")[0], "")) for text in row))
+    return grid
+
+
+def _middle(one: WorkloadAnswer) -> Grid:
+    """What most elements have, where the sizes above are the largest: of each output, for these have their own scales."""
+    grid = Grid(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    rows = [(each.name, name, size) for each in one.classes for name, size in each.outputs.items() if size.differ]
+    several = any(len(each.outputs) > 1 for each in one.classes)
+    ranked = next((size.top_k for _, _, size in rows if size.top_k), None)
+    grid.add_column("class", overflow="fold")
+    for header in ("mean abs", "median", "99 %", "99 % ulp", "bits", f"top-{ranked}" if ranked else "top-k", "margin"):
+        grid.add_column(header, justify="right", no_wrap=True)
+    for letter, name, size in rows[:MOST_CLASSES]:
+        bits = "-" if size.min_bits is None else f"{size.min_bits}/{size.mean_bits:.1f}"
+        top = "-" if size.changed_topk is None else f"{size.changed_topk}/{size.samples}"
+        margin = number(size.margin) + ("!" if size.at_risk else "")
+        sizes = [number(value) for value in (size.mean_abs, size.median_abs, size.p99_abs)]
+        ulp = "-" if size.p99_ulp is None else whole(size.p99_ulp) if size.p99_ulp < 10**6 else f"{size.p99_ulp:.0e}"
+        grid.add_row(*map(Text, (f"{letter} {name}" if several else letter, *sizes, ulp, bits, top, margin)))
     return grid
 
 

@@ -12,6 +12,7 @@ from numdev.engines import Environment
 from numdev.run.resolve import Resolved
 from numdev.spec import identity
 from numdev.spec.cell import DEFAULTS, NATIVE, Cell
+from numdev.spec.matrix import is_reference
 from numdev.store import Record, Store
 from numdev.worker.formats import BACKENDS, PROGRAM_FORMATS
 
@@ -54,6 +55,15 @@ class Plan:
 
 def reference_cells(resolved: Resolved, cells: Iterable[Cell]) -> Iterator[Cell]:
     """The cells whose results are compared with: one for each workload and batch that `cells` have."""
+    if resolved.matrix.reference_cell is not None:
+        named = {
+            (cell.workload, cell.factors["batch"]): cell
+            for cell in resolved.matrix.cells
+            if is_reference(cell, resolved.matrix.reference_cell)
+        }
+        wanted = dict.fromkeys((cell.workload, cell.factors["batch"]) for cell in cells)
+        yield from (named[key] for key in wanted if key in named)
+        return
     if resolved.matrix.reference is None:
         return
     backend = BACKENDS[resolved.stacks[resolved.matrix.reference].backend]
@@ -122,6 +132,8 @@ def _item(
     resolved: Resolved, environments: Mapping[str, Environment], cell: Cell, replicate: int, reference: bool
 ) -> Item:
     workload = resolved.workloads[cell.workload]
+    # What is computed exactly is computed by the real processor; a reference that is a cell is as any cell.
+    exact = reference and resolved.matrix.reference_cell is None
     silicon = cell.factors["silicon"]
     shown = resolved.shown(cell.profile, silicon)
     table = shown.digest if shown else f"refused {cell.profile} {silicon}"
@@ -129,14 +141,14 @@ def _item(
         # What is not made yet has no digest, and must not be taken for something else that has none.
         "stack": environments[cell.stack].digest or f"not made: {cell.stack}",
         "platform": resolved.host.digest,
-        "table": HOST if reference else table,
+        "table": HOST if exact else table,
         "workload": workload.digest or f"not made: {workload.name}",
         "worker": resolved.worker,
     }
     format, refusal = choose_format(resolved, cell)
     if impossible := identity.refusal(cell.factors):
         refusal = impossible
-    elif (cell.profile, silicon) in resolved.refusals and not reference:
+    elif (cell.profile, silicon) in resolved.refusals and not exact:
         what = "emulate" if cell.emulated else "show"
         refusal = f"this host cannot {what} the profile {cell.profile}: {resolved.refusals[cell.profile, silicon]}"
     elif resolved.stacks[cell.stack].dockerfile and shown and shown.rung == REWRITE:

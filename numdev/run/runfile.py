@@ -45,6 +45,7 @@ class Run(yamlfile.Strict):
     refused: dict[str, str]
     lowered: dict[str, str] = Field(default={}, description="profiles shown without features that the host lacks")
     workloads: dict[str, JsonValue]
+    reference: dict[str, str] = Field(default={}, description="the levels of the cell that is the reference, if one is")
     cells: list[RunCell]
 
 
@@ -74,6 +75,7 @@ def make_run(resolved: Resolved, plan: Plan, engine: dict[str, Any]) -> Run:
         refused=resolved.refused,
         lowered=identities.lowered({**resolved.emulated, **resolved.profiles}),
         workloads={name: workload.json() for name, workload in sorted(resolved.workloads.items())},
+        reference={key: str(level) for key, level in (matrix.reference_cell or {}).items() if key in factors},
         cells=[_cell(item, list(factors)) for item in plan.items],
     )
 
@@ -124,8 +126,8 @@ def read_run(store: Store, name: str) -> Run:
     return run.model_copy(update={"factors": {key: run.factors[key] for key in run.order}})
 
 
-def observe(cell: RunCell, record: Record) -> Observation:
-    """A record as the analysis sees it, for the cell that asked for it."""
+def observe(cell: RunCell, record: Record, exact: bool = True) -> Observation:
+    """A record as the analysis sees it, for the cell that asked for it. `exact`: what a reference is."""
     return Observation(
         workload=cell.workload,
         factors=cell.factors,
@@ -139,6 +141,7 @@ def observe(cell: RunCell, record: Record) -> Observation:
         cell=record.digest,
         dispatch=cpu.dispatch(record.realised),
         vouched="workload" in record.causes,
+        exact=exact,
     )
 
 
@@ -148,7 +151,7 @@ def answer_of(run: Run, store: Store) -> Answer:
     cells = [cell for cell in run.cells if cell.reference or identity.compose(cell.factors) not in run.refused]
     found = [(cell, store.record(cell.digest)) for cell in cells if store.has(cell.digest)]
     return answer(
-        [observe(cell, record) for cell, record in found],
+        [observe(cell, record, exact=not run.reference) for cell, record in found],
         store.load,
         baseline=run.baseline,
         order=run.factors,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -59,7 +59,9 @@ class MatrixFile(yamlfile.Strict):
     exclude: list[dict[str, str | int | list[str | int]]] = []
     include: list[dict[str, str | int]] = []
     repeats: int = Field(default=1, ge=1, le=1000)
-    reference: str | None = Field(default=None, description="the stack that computes the reference")
+    reference: str | dict[str, str | int] | None = Field(
+        default=None, description="the stack that computes the reference, or the cell that is it"
+    )
     baseline: dict[str, str | int] = {}
     limits: Limits = Limits()
     enforce: Literal["cpuid", "rewrite", "emulate", "knobs", "best"] = Field(
@@ -72,7 +74,11 @@ class MatrixFile(yamlfile.Strict):
 
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix with everything resolved but stacks and profiles, which this layer does not know."""
+    """A matrix with everything resolved but stacks and profiles, which this layer does not know.
+
+    `reference` is a stack; `reference_cell` the level of every factor but batch of cells that are the reference
+    instead.
+    """
 
     path: Path
     factors: dict[str, list[Any]]
@@ -84,6 +90,7 @@ class Matrix:
     limits: Limits
     enforce: str = "cpuid"
     missing: str = "refuse"
+    reference_cell: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -125,18 +132,33 @@ def load_matrix(path: Path) -> Matrix:
         raise InvalidInput(
             f"{path} has no cells.", [Problem(f"{path}: exclude", "leaves nothing to run", "exclude less")]
         )
+    named = None
+    if isinstance(file.reference, dict):
+        named = {**DEFAULTS, **{key: levels[0] for key, levels in file.factors.items()}, **file.reference}
+        del named["batch"]
+        if not any(is_reference(cell, named) for cell in cells):
+            raise InvalidInput(
+                f"{path} is not a valid matrix.",
+                [Problem(f"{path}: reference", "no cell has these levels", "name levels that are not excluded")],
+            )
     return Matrix(
         path=path,
         factors={key: list(levels) for key, levels in file.factors.items()},
         workloads=workloads,
         cells=cells,
         repeats=file.repeats,
-        reference=file.reference,
+        reference=file.reference if isinstance(file.reference, str) else None,
         baseline=dict(file.baseline),
         limits=file.limits,
         enforce=file.enforce,
         missing=file.missing,
+        reference_cell=named,
     )
+
+
+def is_reference(cell: Cell, named: Mapping[str, Any]) -> bool:
+    """Whether a cell is, for its workload and batch, the one with these levels."""
+    return {key: level for key, level in cell.factors.items() if key != "batch"} == named
 
 
 def _level_problem(key: str, level: Any) -> str:
@@ -187,16 +209,20 @@ def _factor_problems(file: MatrixFile, where: str) -> Iterator[Problem]:
 
 def _rule_problems(file: MatrixFile, workloads: dict[str, Any], where: str) -> Iterator[Problem]:
     """What is wrong with exclude, include and baseline: names of nothing are mistakes, not empty rules."""
-    for name, rules in (("exclude", file.exclude), ("include", file.include), ("baseline", [file.baseline])):
+    single = {"baseline": [file.baseline], "reference": [file.reference] if isinstance(file.reference, dict) else []}
+    for name, rules in {"exclude": file.exclude, "include": file.include, **single}.items():
         for index, rule in enumerate(rules):
-            place = f"{where}: {name}" + ("" if name == "baseline" else f".{index}")
+            place = f"{where}: {name}" + ("" if name in single else f".{index}")
+            if name == "reference" and "batch" in rule:
+                yield Problem(f"{place}.batch", "each batch has a reference of its own", "leave it out")
+                continue
             if not rule and name != "baseline":
                 yield Problem(place, "is empty", "name at least one factor, or remove it")
             if name == "include" and ("workload" not in rule or "stack" not in rule):
                 yield Problem(place, "must name a workload and a stack")
             for key, value in rule.items():
                 values = value if isinstance(value, list) else [value]
-                if key == "workload" and name != "baseline":
+                if key == "workload" and name not in single:
                     levels: list[Any] = list(workloads)
                 elif not _known(key):
                     yield Problem(f"{place}.{key}", "unknown factor", _FACTORS)

@@ -137,5 +137,8 @@ def _problems_of(error: ValidationError, value: Any, where: str) -> list[Problem
             if place in texts:
                 found.remove(texts.pop(place))
                 message = f"must be text or a whole number, not {shown}"
+        elif kind == "dict_type" and place in texts:
+            found.remove(texts.pop(place))
+            message = f"must be text or a mapping, not {shown}"
         found.append(Problem(place, message, remedy))
     return sorted(set(found))

@@ -20,6 +20,7 @@ import numpy as np
 from numdev import digests, files
 from numdev.errors import InvalidInput, Problem, StoreFailed
 from numdev.spec import yamlfile
+from numdev.store.npy import mapped
 from numdev.store.record import SCHEMA, Record
 
 VERSION = 1
@@ -27,7 +28,6 @@ RECORD_LIMIT = 16 << 20
 _RECORD = re.compile(r"([0-9a-f]{64})-([1-9][0-9]{0,5})\.json")
 # The key of a record's own digest in its file.
 _SEAL = "sha256"
-_HEADER = 4096
 _SHOWN = 5
 _TENSOR = re.compile(r"([0-9a-f]{64})\.npy")
 
@@ -74,6 +74,10 @@ class Store:
     def has(self, digest: str) -> bool:
         return digest in self._attempts
 
+    def named(self, prefix: str) -> list[str]:
+        """The digests of all records that begin so, sorted."""
+        return sorted(digest for digest in self._attempts if digest.startswith(prefix))
+
     def record(self, digest: str) -> Record:
         """The latest record of a digest; StoreFailed where it is missing or damaged."""
         attempt = self._attempts.get(digest)
@@ -110,7 +114,7 @@ class Store:
                 "`numdev store verify` lists all damage; delete what it names and run the matrix again.",
             )
         try:
-            return _array(path)
+            return mapped(path)
         except Exception as error:
             # What numpy raises on hostile bytes has no common base.
             raise StoreFailed(
@@ -218,19 +222,3 @@ def _is_sealed(data: Any, seal: Any) -> bool:
     except (ValueError, RecursionError):
         # NaN, for one, could not have been written.
         return False
-
-
-def _array(path: Path) -> np.ndarray:
-    """The array in a .npy file of version 1.0, mapped; it claims no more memory than the file has bytes."""
-    with open(path, "rb") as file:
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError("it is not of .npy version 1.0")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=_HEADER)
-    if dtype.kind not in "biufc":
-        raise ValueError(f"it is of type {dtype}, not an array of numbers")
-    if 0 in shape:
-        # Nothing cannot be mapped.
-        empty = np.zeros(shape, dtype)
-        empty.flags.writeable = False
-        return empty
-    return np.load(path, mmap_mode="r", allow_pickle=False)

@@ -36,8 +36,8 @@ def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
     return stream.getvalue()
 
 
-def unpack(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a .npz of a stranger's.
+def unpack(path: Path, kinds: str = "biufc") -> dict[str, np.ndarray]:
+    """The arrays of a .npz of a stranger's, of types whose kinds are among `kinds`.
 
     Raises:
         InvalidInput: it is missing, no .npz of plain numbers, or larger than 2 GiB unpacked.
@@ -67,7 +67,7 @@ def unpack(path: Path) -> dict[str, np.ndarray]:
                     raise wrong(f"its member {info.filename!r} is no array, stands twice or is encrypted")
                 with archive.open(info) as member:
                     # The directory's sizes may lie; what is read is bounded by them.
-                    arrays[name] = _array(member.read(info.file_size), name, wrong)
+                    arrays[name] = _array(member.read(info.file_size), name, kinds, wrong)
             return arrays
     except InvalidInput:
         raise
@@ -90,7 +90,7 @@ class _Bounded(io.BufferedReader):
         return super().read(size)
 
 
-def _array(data: bytes, name: str, wrong) -> np.ndarray:
+def _array(data: bytes, name: str, kinds: str, wrong) -> np.ndarray:
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
     reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
@@ -100,7 +100,7 @@ def _array(data: bytes, name: str, wrong) -> np.ndarray:
         # numpy warns of headers that Python 2 wrote; they are as good.
         warnings.simplefilter("ignore", UserWarning)
         shape, fortran, dtype = reader(stream, max_header_size=_HEADER)
-    if dtype.kind not in "biufc":
+    if dtype.kind not in kinds:
         raise wrong(f"{name} is of type {dtype}, not an array of numbers", "object arrays would need pickle")
     if len(data) - stream.tell() != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"{name} has not the size of its shape {shape}")

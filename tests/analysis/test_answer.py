@@ -26,12 +26,12 @@ class Bench:
         self.store[address] = array
         return OutputRef(name, str(array.dtype), array.shape, address)
 
-    def add(self, factors, outcome, replicate=0, reference=False, reason=""):
+    def add(self, factors, outcome, replicate=0, reference=False, reason="", exact=True):
         """`outcome` is an array or a status."""
         status, outputs = (outcome, ()) if isinstance(outcome, str) else ("ok", (self.put(outcome),))
         cell = f"{self.workload}-{len(self.observations)}"
         self.observations.append(
-            Observation(self.workload, dict(factors), replicate, status, reason, outputs, reference, cell)
+            Observation(self.workload, dict(factors), replicate, status, reason, outputs, reference, cell, exact=exact)
         )
 
     def cells(self):
@@ -197,6 +197,53 @@ def test_closer_further_and_not_rounding():
     assert one.suspect == ("D",)
     texts = [s.text for s in one.sentences if s.about == "reference"]
     assert texts[0] == "not rounding: check the model on zen2 (off by 0.17 of the reference's scale)"
+
+
+def test_a_cell_as_reference_is_no_judge_of_right_and_wrong():
+    values = {"host": BASE, "v2": BASE + np.float32(2**-20), "haswell": BASE + np.float32(0.5)}
+    bench = cpus(lambda cell, _: values[cell["profile"]], {"profile": list(values)})
+    bench.add({}, values["v2"], reference=True, exact=False)
+    one = bench.workload_answer()
+    assert [each.reference.verdict for each in one.classes] == ["rounding", "the same", "not rounding"]
+    assert [each.closer for each in one.classes] == ["", "closer", "further"]
+    assert one.wrong == ()
+    texts = [s.text for s in one.sentences if s.about == "reference"]
+    assert "the reference's bytes on v2" in texts
+    whole = cpus(lambda cell, _: np.int8([1, 2, 3]) + np.int8(cell["profile"] == "v2"), {"profile": ["host", "v2"]})
+    whole.add({}, np.int8([1, 2, 3]), reference=True, exact=False)
+    assert [each.reference.verdict for each in whole.workload_answer().classes] == ["the same", "within one step"]
+    far = cpus(lambda cell, _: np.int8([1, 2, 3]) + np.int8(2 * (cell["profile"] == "v2")), {"profile": ["host", "v2"]})
+    far.add({}, np.int8([1, 2, 3]), reference=True, exact=False)
+    assert [each.reference.verdict for each in far.workload_answer().classes] == ["the same", "not rounding"]
+
+
+def saturating(left, right):
+    """u8 x s8 as AVX2 has it without VNNI: pairs of products are added in int16, and clipped to it."""
+    products = left[:, None, :].astype(np.int64) * right.T[None].astype(np.int64)
+    return np.clip(products[..., 0::2] + products[..., 1::2], -(2**15), 2**15 - 1).sum(-1).astype(np.int32)
+
+
+def test_a_saturated_kernel_is_told_from_others():
+    rng = np.random.default_rng(0)
+    left, right = rng.integers(128, 256, (8, 64)), rng.integers(-128, -60, (64, 32))
+    exact = (left @ right).astype(np.int64)
+    values = {"host": exact, "haswell": saturating(left, right), "zen2": exact + rng.integers(-9999, 9999, exact.shape)}
+    bench = cpus(lambda cell, _: values[cell["profile"]].astype(np.int32), {"profile": list(values)})
+    bench.add({}, exact, reference=True)
+    one = bench.workload_answer()
+    assert [each.reference.looks for each in one.classes] == ["", "a saturated kernel", "a part of the outputs"]
+    assert one.wrong == ("B", "C")
+    other = cpus(lambda *_: rng.standard_normal((2, 50)).astype(np.float32), {"profile": ["host"]})
+    other.add({}, rng.standard_normal((2, 50)), reference=True)
+    assert other.workload_answer().classes[0].reference.looks == "most outputs"
+
+
+def test_saturation_is_said():
+    exact = np.arange(100, 164, dtype=np.int64)
+    bench = cpus(lambda *_: (exact - 50).astype(np.int32), {"profile": ["host"]})
+    bench.add({}, exact, reference=True)
+    text = said(bench.workload_answer())["reference"]
+    assert text.endswith("64 of 64 outputs off, max error 50; nearer to zero, as where a kernel saturates")
 
 
 def test_a_reference_without_result_is_said():

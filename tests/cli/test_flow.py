@@ -104,6 +104,19 @@ def test_a_store_with_several_runs_wants_a_name(numdev, place, plays):
     assert "there are: m, n" in unknown.err
 
 
+def test_a_cell_as_reference_is_run_once(numdev, place, plays):
+    (place / "m.yaml").write_text((place / "m.yaml").read_text() + "reference: {stack: two}\n")
+    plays(lambda stack, *_: Played({"y": np.array([1, 1 + 2**-20 * (stack == "one")], np.float32)}))
+    done = numdev("matrix", "run", "m.yaml")
+    assert done.code == 0
+    assert "the reference's bytes on two" in " ".join(done.out.split())
+    assert "2 cells run: 2 ok." in done.err
+    verdicts = [
+        one["reference"]["verdict"] for one in json.loads(numdev("report", "--json").out)["workloads"][0]["classes"]
+    ]
+    assert verdicts == ["rounding", "the same"]
+
+
 def test_schema_is_json(numdev):
     assert json.loads(numdev("matrix", "schema").out)["title"] == "numdev matrix"
 

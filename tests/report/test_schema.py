@@ -1,11 +1,15 @@
-"""The schema in docs/ is the code's. Renew: python -m numdev.report.schema > docs/answer.schema.json"""
+"""The schemas in docs/ are the code's. Renew as numdev/report/schema.py says."""
 
 from pathlib import Path
 
-from numdev.report.schema import text
+from numdev.report.schema import compare_text, text
 
-FILE = Path(__file__).resolve().parents[2] / "docs" / "answer.schema.json"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def test_the_schema_is_up_to_date():
-    assert FILE.read_text() == text()
+    assert (DOCS / "answer.schema.json").read_text() == text()
+
+
+def test_the_schema_of_comparisons_is_up_to_date():
+    assert (DOCS / "compare.schema.json").read_text() == compare_text()

@@ -9,7 +9,7 @@ import pytest
 from numdev.errors import InvalidInput
 from numdev.spec import matrix as module
 from numdev.spec.cell import DEFAULTS
-from numdev.spec.matrix import load_matrix, schema
+from numdev.spec.matrix import is_reference, load_matrix, schema
 
 ROOT = Path(__file__).resolve().parents[2]
 VALID = """
@@ -274,3 +274,35 @@ def test_as_many_cells_as_allowed(write, monkeypatch):
 def test_versions_are_text(write):
     text = "numdev: 1\nfactors: {stack: [a], env.V: [2.10, 1.0, no]}\nworkloads: [x]\n"
     assert [cell.factors["env.V"] for cell in load_matrix(write(text)).cells] == ["2.10", "1.0", "no"]
+
+
+REFERENCE_CELL = """
+numdev: 1
+factors: {stack: [a, b], threads: [1, 2], batch: [1, 4]}
+workloads: [cnn-five]
+exclude: [{stack: b, threads: 2}]
+"""
+
+
+def test_a_cell_can_be_the_reference(write):
+    matrix = load_matrix(write(REFERENCE_CELL + "reference: {threads: 2}\n"))
+    assert matrix.reference is None
+    named = [cell for cell in matrix.cells if is_reference(cell, matrix.reference_cell)]
+    assert [(cell.stack, cell.factors["threads"], cell.factors["batch"]) for cell in named] == [
+        ("a", 2, 1),
+        ("a", 2, 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("{stack: b, threads: 2}", "reference: no cell has these levels"),
+        ("{stack: c}", "reference.stack: 'c' is not a level here"),
+        ("{batch: 1}", "reference.batch: each batch has a reference of its own"),
+        ("{workload: cnn-five}", "reference.workload: unknown factor"),
+        ("5", "reference: must be text or a mapping, not 5"),
+    ],
+)
+def test_a_reference_that_is_no_cell(problems, rule, words):
+    assert words in "\n".join(problems(f"{REFERENCE_CELL}reference: {rule}\n"))
