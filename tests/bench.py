@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NUMDEV = [sys.executable, "-m", "numdev"]
 PAIRS = 15
 POKEUSER = 6
-TURNS = 3
+TURNS = 5
 
 
 def timed(run: Callable[[], object]) -> float:
