@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from typing import Dict, List, NamedTuple
 
-from .tracing import Gone
+from .tracing import registers
 
 
 class Mapping(NamedTuple):
@@ -25,7 +26,7 @@ def code_mappings(pid: int) -> List[Mapping]:
         with open(f"/proc/{pid}/maps", "rb") as file:
             lines = file.read().splitlines()
     except (ProcessLookupError, FileNotFoundError):
-        raise Gone(pid) from None
+        raise _missing(pid) from None
     for line in lines:
         fields = line.split(None, 5)
         if len(fields) == 6 and fields[1][2:3] == b"x" and fields[5][:1] == b"/":
@@ -44,11 +45,17 @@ def vdso(pid: int) -> int:
         with open(f"/proc/{pid}/auxv", "rb") as file:
             data = file.read(4096)
     except (ProcessLookupError, FileNotFoundError):
-        raise Gone(pid) from None
+        raise _missing(pid) from None
     for key, value in struct.iter_unpack("=QQ", data[: len(data) // 16 * 16]):
         if key == AT_SYSINFO_EHDR:
             return value
     return 0
+
+
+def _missing(pid: int) -> OSError:
+    """Raises Gone where the process is gone; else /proc hides it (mounted with `hidepid`), and the reason is returned."""
+    registers(pid)
+    return PermissionError(errno.EACCES, f"/proc does not show process {pid}")
 
 
 def of_tracer(tracer: int) -> List[int]:

@@ -68,6 +68,17 @@ def test_a_program_that_cannot_start(name, code):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("machine", "kind", "word"), [(183, 2, "aarch64"), (3, 1, "32-bit x86")])
+def test_a_program_for_another_processor(machine, kind, word, tmp_path):
+    file = tmp_path / "program"
+    file.write_bytes(b"\x7fELF" + bytes([kind, 1, 1]) + bytes(9) + struct.pack("<HH", 2, machine) + bytes(44))
+    file.chmod(0o755)
+    done = under("x86-64-v2", "--", str(file))
+    assert done.returncode == 7
+    assert f"it is a program for {word}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_where_tracing_is_forbidden():
     """As under a sandbox: found out by the self-tests of both ways, before anything is run."""
     done = under("haswell", "--", "true", preexec_fn=forbid_ptrace)

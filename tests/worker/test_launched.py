@@ -206,7 +206,7 @@ class TestPrograms:
 class TestTracing:
     def test_a_program_that_is_traced_already(self, under, capfd):
         status = under.run(under.launching("/bin/true"))
-        assert os.waitstatus_to_exitcode(status) != 0
+        assert os.waitstatus_to_exitcode(status) == 125
         assert "it would be traced twice: process" in capfd.readouterr().err
 
     def test_where_tracing_is_forbidden(self, under, monkeypatch):
@@ -298,9 +298,12 @@ class TestTracing:
             under.launching(*under.program(code)), stdout=subprocess.PIPE, text=True, start_new_session=True
         )  # fmt: skip
         with process:
-            assert process.stdout.readline() == "ready\n"
-            process.send_signal(number)
-            assert process.wait(20) == 40
+            try:
+                assert process.stdout.readline() == "ready\n"
+                process.send_signal(number)
+                assert process.wait(20) == 40
+            finally:
+                process.kill()
 
     def test_input_passes_through(self, under):
         done = subprocess.run(under.launching("/bin/cat"), input=b"given", capture_output=True, check=True)
