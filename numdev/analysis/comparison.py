@@ -18,6 +18,7 @@ from numdev.analysis.result import _Model
 from numdev.analysis.sizes import Sizes
 
 VERSION = 1
+UNSUPPORTED = "unsupported"
 SAME, DIFFERS, NO_RESULT = "same", "differs", "no result"
 
 
@@ -87,6 +88,7 @@ class CellComparison(_Model):
     levels: dict[str, str]
     records: tuple[tuple[str, ...], tuple[str, ...]]
     classes: tuple[str, str]
+    statuses: tuple[str, str]
     outcome: str
     reason: str
     size: Deviation | None
@@ -105,7 +107,7 @@ class Comparison(_Model):
 
     Of files and cells there are `arrays`, of runs `cells`, `only` (names of cells that one of them lacks) and
     `agreements`. `deviates`: something differs in its bytes. `complete`: every cell of both had a result to compare,
-    and there was at least one. `exceeded`: what is beyond a limit that was given.
+    or is unsupported in both, and there was at least one. `exceeded`: what is beyond a limit that was given.
     """
 
     version: int = VERSION
@@ -209,7 +211,8 @@ def compare_runs(
         only=(tuple(only[0]), tuple(only[1])),
         agreements=tuple(agreements),
         deviates=any(each.outcome == DIFFERS for each in cells),
-        complete=bool(cells) and all(each.outcome != NO_RESULT for each in cells),
+        complete=bool(cells)
+        and all(each.outcome != NO_RESULT or set(each.statuses) == {UNSUPPORTED} for each in cells),
         limited=limits.given,
         exceeded=tuple(f"{each.name}: {what}" for each in cells for what in each.exceeded),
     )
@@ -241,6 +244,7 @@ def _cell(
         levels=dict(one.levels),
         records=(one.ids, other.ids),
         classes=classes,
+        statuses=(one.status, other.status),
         outcome=outcome,
         reason=reason,
         size=size,

@@ -41,7 +41,7 @@ def print_comparison(found: Comparison, console: Console) -> None:
 def in_short(found: Comparison) -> list[str]:
     if found.cells or any(found.only):
         counts = [(sum(each.outcome == kind for each in found.cells), kind) for kind in (SAME, DIFFERS, NO_RESULT)]
-        words = {SAME: "the same bytes", DIFFERS: "differ", NO_RESULT: "without a result in one of the runs"}
+        words = {SAME: "the same bytes", DIFFERS: "differ", NO_RESULT: "without a result"}
         said = [
             f"{plural(len(found.cells), 'cell')} in both runs: "
             + (", ".join(f"{n} {words[kind]}" for n, kind in counts if n) or "nothing to compare")

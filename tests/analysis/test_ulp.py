@@ -3,6 +3,7 @@
 import itertools
 import math
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,6 +104,12 @@ def test_as_by_hand_in_pieces_of_any_size(pair, piece):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ulp, "PIECE", piece)
         assert told(*pair) == slow(*pair, pairs_module.format_of(pair[0].dtype).name)
+
+
+@given(bit_patterns())
+def test_without_the_histogram_all_else_is_the_same(pair):
+    whole, bare = steps(Pairs(*pair)), steps(Pairs(*pair), histogram=False)
+    assert replace(whole, histogram=()) == bare
 
 
 def test_threads_share_the_work(monkeypatch):

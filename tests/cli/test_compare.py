@@ -7,8 +7,13 @@ import os
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from numdev.analysis.comparison import Limits
 from numdev.engines import Played
+from numdev.errors import InvalidInput
+from numdev.run import compared
 from numdev.store import Store
 
 ONE = np.float32([[1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1.5]])
@@ -188,6 +193,32 @@ class TestFiles:
         assert limit[0] in done.err
 
 
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_any_damage_is_said(tmp_path_factory, data):
+    """Files with some bytes changed, cut or added: arrays of numbers, or a clear error."""
+    folder = tmp_path_factory.mktemp("damaged")
+    suffix = data.draw(st.sampled_from(["npy", "npz"]))
+    path = folder / f"a.{suffix}"
+    if suffix == "npy":
+        np.save(path, ONE)
+    else:
+        np.savez(path, x=ONE, y=ONE[0])
+    whole = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(whole) - 1))
+        whole[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    path.write_bytes(whole)
+    try:
+        found = compared.find(str(path), folder)
+    except InvalidInput as error:
+        said = str(error)
+    else:
+        said = path.name
+        assert compared.compare(found, found, Limits(), 5).deviates is False
+    assert path.name in said
+
+
 def _npy(array: np.ndarray) -> bytes:
     from io import BytesIO
 
@@ -319,6 +350,13 @@ class TestRuns:
         assert "signal:6 against oom" in done.out
         assert numdev("compare", "m:m", "n:n", "--fail-on-deviation").code == 5
         assert numdev("compare", "m:m", "m:m", "--fail-on-deviation").code == 0
+
+    def test_what_no_run_supports_is_no_gap(self, numdev, plays, place):
+        plays(lambda stack, *_: Played({"y": ONE}) if stack == "one" else Played(status="unsupported", reason="so"))
+        numdev("matrix", "run", "m.yaml")
+        done = numdev("compare", "m", "m", "--fail-on-deviation")
+        assert done.code == 0
+        assert "1 without a result" in done.out
 
     def test_a_record_that_is_gone(self, numdev, plays, place):
         plays()

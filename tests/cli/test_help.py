@@ -22,7 +22,7 @@ def commands() -> list[tuple[str, ...]]:
 
 def test_all_commands_are_known():
     assert {
-        ("matrix", "check"), ("matrix", "plan"), ("matrix", "run"), ("matrix", "schema"), ("report",), ("as",), ("doctor",),
+        ("matrix", "check"), ("matrix", "plan"), ("matrix", "run"), ("matrix", "schema"), ("report",), ("compare",), ("as",), ("doctor",),
         ("images", "build"), ("images", "show"), ("images", "list"), ("images", "lock"), ("platform", "list"),
         ("platform", "show"), ("workload", "list"), ("workload", "show"), ("workload", "fetch"), ("store", "verify"),
     } <= set(commands())  # fmt: skip
