@@ -34,7 +34,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Group:
-    """Cells that one container serves: one stack under one profile, native or emulated."""
+    """Cells that one container serves: one stack (by `Cell.software`) under one profile, native or emulated."""
 
     stack: str
     profile: str
@@ -105,7 +105,7 @@ def make_plan(
         if item.refusal:
             refused.append(item)
         else:
-            key = item.cell.stack, item.cell.profile, item.cell.factors["silicon"]
+            key = item.cell.software, item.cell.profile, item.cell.factors["silicon"]
             groups.setdefault(key, []).append(item)
     ordered = [Group(stack, profile, some, silicon) for (stack, profile, silicon), some in groups.items()]
     return Plan(items, ordered, refused, stored)
@@ -123,11 +123,12 @@ def _item(
 ) -> Item:
     workload = resolved.workloads[cell.workload]
     silicon = cell.factors["silicon"]
-    shown = resolved.shown(cell.profile, silicon)
+    shown = resolved.shown(cell)
     table = shown.digest if shown else f"refused {cell.profile} {silicon}"
+    environment = environments[cell.software]
     causes = {
         # What is not made yet has no digest, and must not be taken for something else that has none.
-        "stack": environments[cell.stack].digest or f"not made: {cell.stack}",
+        "stack": environment.digest or f"not made: {cell.software}",
         "platform": resolved.host.digest,
         "table": HOST if reference else table,
         "workload": workload.digest or f"not made: {workload.name}",
@@ -136,17 +137,19 @@ def _item(
     format, refusal = choose_format(resolved, cell)
     if impossible := identity.refusal(cell.factors):
         refusal = impossible
-    elif (cell.profile, silicon) in resolved.refusals and not reference:
+    elif misfit := resolved.misfit(cell) or environment.refusal:
+        refusal = misfit
+    elif not cell.foreign and (cell.profile, silicon) in resolved.refusals and not reference:
         what = "emulate" if cell.emulated else "show"
         refusal = f"this host cannot {what} the profile {cell.profile}: {resolved.refusals[cell.profile, silicon]}"
-    elif resolved.stacks[cell.stack].dockerfile and shown and shown.rung == REWRITE:
+    elif resolved.stacks[cell.software].dockerfile and shown and shown.rung == REWRITE:
         refusal = "what is in a stack that is a Dockerfile is not known beforehand: this needs CPUID faulting"
     return Item(cell, replicate, cell.digest(**causes, replicate=replicate), format, causes, reference, refusal)
 
 
 def choose_format(resolved: Resolved, cell: Cell) -> tuple[str, str]:
     """The format in which a stack runs a workload, and why it cannot, or ""."""
-    name = resolved.stacks[cell.stack].backend
+    name = resolved.stacks[cell.software].backend
     backend, workload = BACKENDS[name], resolved.workloads[cell.workload]
     for format in PROGRAM_FORMATS:
         if getattr(workload, "entry" if format == "module" else "command"):
