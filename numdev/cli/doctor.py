@@ -44,7 +44,10 @@ def _processor() -> list[Check]:
     host = cpu.host()
     facts = Check("processor", "ok", f"{host.brand}, {host.vendor}, {host.simd}")
     if why := cpu.only_here():
-        return [facts, Check("CPU profiles", "missing", why, "The profile `host` is this processor; all others need x86-64.")]
+        return [
+            facts,
+            Check("CPU profiles", "missing", why, "The profile `host` is this processor; all others need x86-64."),
+        ]
     faulting = Check(
         "CPUID faulting",
         "missing" if host.refusal else "ok",

@@ -19,7 +19,9 @@ app = typer.Typer(help="Software stacks: list, show, build and lock their images
 
 Architecture = Annotated[
     str,
-    typer.Option("--architecture", metavar="x86_64|aarch64", help="For which the stack is made; by default this machine's."),
+    typer.Option(
+        "--architecture", metavar="x86_64|aarch64", help="For which the stack is made; by default this machine's."
+    ),
 ]
 Name = Annotated[str, typer.Argument(metavar="STACK", help="The name of a stack: see `numdev images list`.")]
 

@@ -25,6 +25,18 @@ from numdev.spec.architecture import ARM, X86, own
 
 # Graviton2's and Altra's core: NEON, half precision and dot products, no SVE.
 MODEL = "neoverse-n1"
+# What Linux tells of such a core, with what QEMU's has (AT_HWCAP): the real /proc and /sys tell of an x86-64 processor, which
+# libraries for arm64 do not expect. pytorch/cpuinfo, which is in onnxruntime, ends with SIGSEGV on reading its caches.
+FEATURES = "fp asimd aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
+CORE = f"""BogoMIPS\t: 100.00
+Features\t: {FEATURES}
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x4
+CPU part\t: 0xd0c
+CPU revision\t: 1
+"""
+CPUINFO, CPUS = "/proc/cpuinfo", "/sys/devices/system/cpu"
 _TIMEOUT = 60
 # mov x0, #42; mov x8, #93 (exit); svc #0
 _EXIT, _CODE = 42, bytes.fromhex("400580d2 a80b80d2 010000d4")
@@ -46,7 +58,21 @@ class Foreign(Shown):
     @property
     def digest(self) -> str:
         parts = {"architecture": self.architecture, "argument": self.argument, "emulator": self.emulator.sha256}
-        return digests.of_json({"rung": EMULATE, **parts})
+        return digests.of_json({"rung": EMULATE, "core": CORE, **parts})
+
+    def system(self, folder: Path) -> tuple[tuple[str, Path], ...]:
+        """Writes what the system tells of its processors into a folder: where programs look for it, and where it lies."""
+        count = os.cpu_count() or 1
+        (folder / "cpu").mkdir(parents=True)
+        cores = "\n".join(f"processor\t: {number}\n{CORE}" for number in range(count))
+        made = {folder / "cpuinfo": cores + "\n"}
+        made |= {folder / "cpu" / name: f"0-{count - 1}\n" for name in ("online", "possible", "present")}
+        for path, text in made.items():
+            path.write_text(text, encoding="ascii")
+            # The container's user is another one.
+            path.chmod(0o644)
+        (folder / "cpu").chmod(0o755)
+        return (CPUINFO, folder / "cpuinfo"), (CPUS, folder / "cpu")
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -63,7 +89,9 @@ def shown(architecture: str) -> Foreign:
     """That architecture's processor here, after a program for it has really run. Raises ProfileRefused."""
     what = f"Programs for {architecture} cannot run on this machine."
     if (own(), architecture) != (X86, ARM):
-        raise ProfileRefused(what, f"it is {own()}, where only its own programs run", f"Use a machine that is {architecture}.")
+        raise ProfileRefused(
+            what, f"it is {own()}, where only its own programs run", f"Use a machine that is {architecture}."
+        )
     emulator, why = emulated.find(architecture)
     if emulator is not None:
         why = trial([emulator.path, "-cpu", MODEL])
@@ -105,7 +133,11 @@ def kernel(folder: Path = Path("/proc/sys/fs/binfmt_misc")) -> str:
     entries = [entry for entry in folder.glob("*") if entry.name not in ("register", "status")]
     for text in map(_text, entries):
         if ARM in text and (flags := next((line for line in text.splitlines() if line.startswith("flags:")), "")):
-            return "" if "F" in flags.removeprefix("flags:") else "binfmt_misc has its emulator without the flag F, so not in another root"
+            return (
+                ""
+                if "F" in flags.removeprefix("flags:")
+                else "binfmt_misc has its emulator without the flag F, so not in another root"
+            )
     return ""
 
 

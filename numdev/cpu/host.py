@@ -153,7 +153,9 @@ def _cpuinfo() -> tuple[tuple[str, str], ...]:
 
 def only_here() -> str:
     """Why this machine shows no other CPU, where that is because it is no x86-64 one; else ""."""
-    return "" if own() == X86 else f"profiles are the CPUID of x86-64 processors, which this {own()} machine does not have"
+    return (
+        "" if own() == X86 else f"profiles are the CPUID of x86-64 processors, which this {own()} machine does not have"
+    )
 
 
 def need_x86(what: str) -> None:

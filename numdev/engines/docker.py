@@ -170,6 +170,7 @@ class DockerEngine:
                 mounts=[
                     Mount(JOB, str(launch.job), type="bind", read_only=True),
                     Mount(OUT, str(launch.out), type="bind"),
+                    *(Mount(there, str(here), type="bind", read_only=True) for there, here in launch.stand_ins),
                     *([Mount(EMULATOR, launch.emulator, type="bind", read_only=True)] if launch.emulator else []),
                 ],
                 cap_drop=["ALL"],

@@ -90,7 +90,9 @@ class LocalEngine:
         return path
 
     def refuses(self, architecture: str) -> str:
-        return f"the local engine runs programs on this machine's own base system, which is not {architecture}: use Docker"
+        return (
+            f"the local engine runs programs on this machine's own base system, which is not {architecture}: use Docker"
+        )
 
     def run(self, launch: Launch, poll: Callable[[], None]) -> Ending:
         environment = launch.environment

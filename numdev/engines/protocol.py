@@ -47,7 +47,8 @@ class Launch:
 
     rewritten: whether CPUID is replaced in memory, where sites.txt says. variables: added to the job's.
     emulator: a program of this machine that the job has to find where `Engine.emulator` says, or "".
-    prefix: words before the job's own interpreter, where that is for another architecture.
+    prefix: words before the job's own interpreter, where that is for another architecture. stand_ins: files and folders of the
+    system in whose place the job sees others, by their paths there and here.
     """
 
     environment: Environment
@@ -60,6 +61,7 @@ class Launch:
     variables: dict[str, str] = field(default_factory=dict)
     emulator: str = ""
     prefix: tuple[str, ...] = ()
+    stand_ins: tuple[tuple[str, Path], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,7 @@ class Execution:
                 emulator=shown.emulator.path if isinstance(shown, (cpu.Emulated, cpu.Foreign)) else "",
                 # The supervisor is its base system's, too, and so for the other architecture.
                 prefix=tuple(prefix) if isinstance(shown, cpu.Foreign) else (),
+                stand_ins=shown.system(Path(name) / "system") if isinstance(shown, cpu.Foreign) else (),
             )
             ending = self.engine.run(launch, follow.poll)
             if self._stopped.is_set():

@@ -18,7 +18,7 @@ from numdev.spec import architecture, identity
 from numdev.spec.cell import EMULATED, NATIVE, Cell
 from numdev.spec.matrix import Matrix
 from numdev.spec.stack import Stack, load_stack
-from numdev.stacks import known_site, named
+from numdev.stacks import called, known_site
 from numdev.workloads import Prepared, prepare
 
 WORKER = Path(numdev.worker.__file__).parent
@@ -136,7 +136,17 @@ def resolve(matrix: Matrix, images: Path, cache: Path, say: Say, make: bool = Tr
     if problems:
         raise InvalidInput(f"{matrix.path} cannot be run.", sorted(set(problems)))
     return Resolved(
-        matrix, stacks, workloads, profiles, refused, host, emulated, refusals, unlocked=unlocked, foreign=foreign, apart=apart
+        matrix,
+        stacks,
+        workloads,
+        profiles,
+        refused,
+        host,
+        emulated,
+        refusals,
+        unlocked=unlocked,
+        foreign=foreign,
+        apart=apart,
     )
 
 
@@ -146,10 +156,14 @@ def _unlocked(stack: Stack) -> str:
         return ""
     if stack.dockerfile:
         own = stack.architecture == architecture.own()
-        return "" if own else f"{stack.name} is a Dockerfile, and its image is only built for this machine's own architecture"
+        return (
+            ""
+            if own
+            else f"{stack.name} is a Dockerfile, and its image is only built for this machine's own architecture"
+        )
     if stack.lock.is_file():
         return ""
-    return f"{stack.name} has no {stack.lock.name}: make it with `numdev images lock {named(stack)}`"
+    return f"{stack.name} has no {stack.lock.name}: make it with `numdev images lock {called(stack)}`"
 
 
 def _foreign(wanted: set[str]) -> tuple[dict[str, cpu.Foreign], dict[str, str]]:

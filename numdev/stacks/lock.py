@@ -40,8 +40,8 @@ def read_lock(stack: Stack) -> dict[str, Locked]:
     Raises:
         InvalidInput: it is missing or malformed, or does not fit the pins; all problems are listed.
     """
-    remedy = f"Make it with: numdev images lock {named(stack)}"
-    data = read_bytes(stack.lock, LIMIT, f"make it with: numdev images lock {named(stack)}")
+    remedy = f"Make it with: numdev images lock {called(stack)}"
+    data = read_bytes(stack.lock, LIMIT, f"make it with: numdev images lock {called(stack)}")
     locked, problems = parse_lock(data, str(stack.lock))
     for name, version in stack.pins.items():
         if name not in locked:
@@ -97,7 +97,7 @@ def _logical_lines(text: str) -> list[tuple[int, str]]:
     return lines
 
 
-def named(stack: Stack) -> str:
+def called(stack: Stack) -> str:
     """What `numdev images` calls a stack for an architecture."""
     return stack.name if stack.architecture == X86 else f"{stack.name} --architecture {stack.architecture}"
 
