@@ -44,12 +44,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """items: all of them. groups: what has to run. refused: what cannot. stored: digests of what is there."""
+    """items: all of them. groups: what has to run. refused: what cannot. stored: digests of what is there.
+
+    apart: architectures whose programs this host or engine cannot run, and why.
+    """
 
     items: list[Item]
     groups: list[Group]
     refused: list[Item]
     stored: set[str] = field(default_factory=set)
+    apart: dict[str, str] = field(default_factory=dict)
 
 
 def reference_cells(resolved: Resolved, cells: Iterable[Cell]) -> Iterator[Cell]:
@@ -108,7 +112,12 @@ def make_plan(
             key = item.cell.software, item.cell.profile, item.cell.factors["silicon"]
             groups.setdefault(key, []).append(item)
     ordered = [Group(stack, profile, some, silicon) for (stack, profile, silicon), some in groups.items()]
-    return Plan(items, ordered, refused, stored)
+    apart = {
+        cell.architecture: why
+        for cell in cells
+        if cell.foreign and cell.software not in resolved.unlocked and (why := environments[cell.software].refusal)
+    }
+    return Plan(items, ordered, refused, stored, apart)
 
 
 def _settled(store: Store, digest: str, retry: bool) -> bool:

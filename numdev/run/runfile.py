@@ -44,6 +44,7 @@ class Run(yamlfile.Strict):
     profiles: dict[str, dict[str, str]]
     refused: dict[str, str]
     lowered: dict[str, str] = Field(default={}, description="profiles shown without features that the host lacks")
+    apart: dict[str, str] = Field(default={}, description="architectures that could not run, and why")
     workloads: dict[str, JsonValue]
     cells: list[RunCell]
 
@@ -73,6 +74,7 @@ def make_run(resolved: Resolved, plan: Plan, engine: dict[str, Any]) -> Run:
         profiles=_facts(factors, resolved),
         refused=resolved.refused,
         lowered=identities.lowered({**resolved.emulated, **resolved.profiles}),
+        apart=plan.apart,
         workloads={name: workload.json() for name, workload in sorted(resolved.workloads.items())},
         cells=[_cell(item, list(factors)) for item in plan.items],
     )

@@ -52,11 +52,9 @@ def base_for(base: Base, machine: str, cache: Path, say: Say) -> BaseSystem:
     Raises:
         StackFailed: there is nothing to make it with, or that failed.
     """
-    key = digests.of_json([_command(base, machine), base.epoch, base.registry])
-    folder = cache / "bases"
-    record = folder / f"{base.name}-{machine}-{key[:16]}.json"
-    if kept := _recalled(record):
+    if kept := known_base(base, machine, cache):
         return kept
+    folder, record = cache / "bases", _record(base, machine, cache)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=folder, prefix=".build-"))
@@ -77,6 +75,16 @@ def base_for(base: Base, machine: str, cache: Path, say: Say) -> BaseSystem:
     way = f"taken from {source}" if kind == "registry" else f"bootstrapped from {len(packages)} Debian packages"
     say(f"base {base.name}: {way}, {tools.megabytes(size)}, sha256 {sha256}")
     return system
+
+
+def known_base(base: Base, machine: str, cache: Path) -> BaseSystem | None:
+    """The base system if the cache has it; nothing is made."""
+    return _recalled(_record(base, machine, cache))
+
+
+def _record(base: Base, machine: str, cache: Path) -> Path:
+    key = digests.of_json([_command(base, machine), base.epoch, base.registry])
+    return cache / "bases" / f"{base.name}-{machine}-{key[:16]}.json"
 
 
 def _recalled(record: Path) -> BaseSystem | None:

@@ -122,6 +122,7 @@ class TestUnsupported:
         assert list(found) == ["own ort-2 host architecture=aarch64"]
         assert "numdev images lock ort-2 --architecture aarch64" in found["own ort-2 host architecture=aarch64"]
         assert sorted(ran.statuses().values()) == ["ok", "ok", "ok", "unsupported"]
+        assert ran.run.apart == {}, "it is the stack that cannot"
 
     def test_a_dockerfile(self, bench):
         folder = bench.images / "built"
@@ -144,8 +145,9 @@ class TestUnsupported:
             raise ProfileRefused("It cannot.", "a program does not run", "Install QEMU")
 
         monkeypatch.setattr(foreign, "shown", refuse)
-        (found, _) = self.reasons(bench, BOTH)
+        (found, ran) = self.reasons(bench, BOTH)
         assert found == {"own ort-1 host architecture=aarch64": "a program does not run. Install QEMU"}
+        assert ran.run.apart == {"aarch64": "a program does not run. Install QEMU"}, "so the run is not complete"
 
     def test_an_engine_that_cannot(self, bench):
         class Picky(Watched):
