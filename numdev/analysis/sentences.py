@@ -16,6 +16,7 @@ TITLES = {
     "stack": "software stack",
     "profile": "CPU",
     "silicon": "hardware (silicon)",
+    "architecture": "hardware (architecture)",
     **{name: f"CPU {name}" for name in PARTS},
 }
 FACTS = {"simd": "SIMD level", "vendor": "vendor"}

@@ -18,17 +18,19 @@ def finish(run: Run, store: Store, as_json: bool, fail_on_deviation: bool) -> No
     answer = answer_of(run, store)
     missing = not_run(run, store)
     if as_json:
-        data = {**answer.json(), "not_run": missing, "engine": run.engine, "matrix": run.matrix}
+        complete = answer.complete and not run.apart
+        data = {**answer.json(), "complete": complete, "not_run": missing, "engine": run.engine, "matrix": run.matrix}
         typer.echo(json.dumps(data, indent=1, sort_keys=True))
     else:
         print_answer(answer, Console(highlight=False))
     note = Console(stderr=True, highlight=False)
     if fail_on_deviation and answer.deviates:
         raise typer.Exit(DEVIATION)
-    if missing or not answer.complete:
+    if missing or run.apart or not answer.complete:
         gaps = [f"{count} {status}" for status, count in sorted(answer.missing.items())]
         gaps += [f"{missing} not run"] if missing else []
         plural = "" if len(answer.refused) == 1 else "s"
         gaps += [f"{len(answer.refused)} profile{plural} that this host cannot show"] if answer.refused else []
+        gaps += [f"{architecture} cannot run here" for architecture in sorted(run.apart)]
         note.print(f"The run is not complete: {', '.join(gaps)} (exit code {INCOMPLETE}).")
         raise typer.Exit(INCOMPLETE)

@@ -14,7 +14,9 @@ from rich.console import Console
 from numdev import cpu, files
 from numdev.cli import options
 from numdev.engines import open_engine
-from numdev.errors import NumdevError
+from numdev.errors import NumdevError, ProfileRefused
+from numdev.spec.architecture import ARM, own
+from numdev.stacks.bases import BINFMT
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Check:
 
 def checks() -> list[Check]:
     """Everything that `doctor` looks at, in the order in which a user meets it."""
-    return [_python(), *_processor(), _docker(), _base(), _disk()]
+    return [_python(), *_processor(), _arm(), _docker(), _base(), _disk()]
 
 
 def _python() -> Check:
@@ -39,11 +41,13 @@ def _python() -> Check:
 
 
 def _processor() -> list[Check]:
-    try:
-        host = cpu.host()
-    except OSError as error:
-        return [Check("processor", "missing", str(error), "CPU profiles need an x86-64 Linux machine.")]
+    host = cpu.host()
     facts = Check("processor", "ok", f"{host.brand}, {host.vendor}, {host.simd}")
+    if why := cpu.only_here():
+        return [
+            facts,
+            Check("CPU profiles", "missing", why, "The profile `host` is this processor; all others need x86-64."),
+        ]
     faulting = Check(
         "CPUID faulting",
         "missing" if host.refusal else "ok",
@@ -88,6 +92,22 @@ def _processor() -> list[Check]:
         "CPU profiles", "partly" if unfit else "ok", f"host{''.join(f', {name}' for name in fit)}{lacking}"
     )
     return [facts, faulting, rewriting, emulation, knobs, profiles]
+
+
+def _arm() -> Check:
+    """Whether programs for arm64 run here, and whether the base system that they need can be made."""
+    if own() == ARM:
+        return Check(ARM, "ok", "this machine's own architecture: it runs natively")
+    try:
+        shown = cpu.foreign.shown(ARM)
+    except ProfileRefused as error:
+        return Check(ARM, "missing", error.why, error.remedy)
+    runs = f"emulated by {shown.emulator.version} as {shown.argument}, which a job is lent: `architecture: [{own()}, {ARM}]`"
+    if not shown.emulator.static:
+        return Check(ARM, "partly", f"{runs}; it is not static", "Containers need the static one (qemu-user-static).")
+    if why := cpu.foreign.kernel():
+        return Check(ARM, "partly", f"{runs}; but {why}", BINFMT)
+    return Check(ARM, "ok", f"{runs}; binfmt_misc, which making its base system takes, is set up")
 
 
 def _docker() -> Check:

@@ -10,12 +10,19 @@ import typer
 from numdev.cli import options
 from numdev.errors import InvalidInput, NumdevError, Problem
 from numdev.files import atomic, cache_dir
+from numdev.spec.architecture import ARCHITECTURES
 from numdev.spec.stack import Stack, load_stack, stack_names
 from numdev.stacks import dockerfile_for, image_plan, read_lock, write_archive
 from numdev.stacks import relock as make_lock
 
 app = typer.Typer(help="Software stacks: list, show, build and lock their images.", no_args_is_help=True)
 
+Architecture = Annotated[
+    str,
+    typer.Option(
+        "--architecture", metavar="x86_64|aarch64", help="For which the stack is made; by default this machine's."
+    ),
+]
 Name = Annotated[str, typer.Argument(metavar="STACK", help="The name of a stack: see `numdev images list`.")]
 
 
@@ -23,13 +30,20 @@ def _say(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def _load_all(folder: Path, names: list[str]) -> list[Stack]:
+def _known(architecture: str) -> str:
+    if architecture and architecture not in ARCHITECTURES:
+        problem = Problem("--architecture", architecture, f"one of {', '.join(ARCHITECTURES)}")
+        raise InvalidInput("There is no such architecture.", [problem])
+    return architecture
+
+
+def _load_all(folder: Path, names: list[str], architecture: str) -> list[Stack]:
     """The stacks of these names (all, without names); raises InvalidInput with all their problems."""
     loaded: list[Stack] = []
     problems: list[Problem] = []
     for name in dict.fromkeys(names or stack_names(folder)):
         try:
-            loaded.append(load_stack(folder, name))
+            loaded.append(load_stack(folder, name, architecture))
             if not loaded[-1].dockerfile:
                 read_lock(loaded[-1])
         except InvalidInput as error:
@@ -74,11 +88,12 @@ def build(
         Path | None,
         typer.Option("--archive", help="Write docker archives to this folder; no engine is needed."),
     ] = None,
+    architecture: Architecture = "",
 ) -> None:
     """Build images. The same stack gives the same image ID, on every machine with the same base."""
     folder = options.images_folder(images)
     cache = cache_dir()
-    wanted = _load_all(folder, stacks or [])
+    wanted = _load_all(folder, stacks or [], _known(architecture))
     if archive is not None:
         for stack in wanted:
             _write(stack, archive, cache)
@@ -117,9 +132,10 @@ def show(
     stack: Name,
     images: options.Images = None,
     dockerfile: Annotated[bool, typer.Option("--dockerfile", help="Print an equivalent Dockerfile.")] = False,
+    architecture: Architecture = "",
 ) -> None:
     """Show what a stack's image holds: its ID, its base, and all packages."""
-    declared = load_stack(options.images_folder(images), stack)
+    declared = load_stack(options.images_folder(images), stack, _known(architecture))
     plan = image_plan(declared, cache_dir(), _say)
     if dockerfile:
         typer.echo(dockerfile_for(declared, plan), nl=False)
@@ -132,8 +148,8 @@ def show(
 
 
 @app.command()
-def lock(stack: Name, images: options.Images = None) -> None:
-    """Make a stack's requirements.lock anew from its pins (needs uv and the network)."""
-    declared = load_stack(options.images_folder(images), stack)
+def lock(stack: Name, images: options.Images = None, architecture: Architecture = "") -> None:
+    """Make a stack's lock anew from its pins (needs uv and the network); each architecture has one of its own."""
+    declared = load_stack(options.images_folder(images), stack, _known(architecture))
     for package in make_lock(declared, cache_dir(), _say).values():
         typer.echo(f"{package.name}=={package.version}")

@@ -45,7 +45,7 @@ def check(matrix: File, images: options.Images = None) -> None:
     console = Console(highlight=False)
     console.print(
         f"{matrix} is valid: {len(loaded.cells)} cells x {loaded.repeats} repeats, "
-        f"{len(loaded.workloads)} workloads, {len(resolved.stacks)} stacks.",
+        f"{len(loaded.workloads)} workloads, {len({stack.name for stack in resolved.stacks.values()})} stacks.",
         markup=False,
     )
     for line in _refused(resolved):
@@ -73,7 +73,7 @@ def show_plan(
     rows: dict[tuple[str, str], Counter[str]] = {}
     for item in result.items:
         profile = f"{item.cell.profile} emulated" if item.cell.emulated else item.cell.profile
-        row = rows.setdefault((item.cell.stack, profile), Counter())
+        row = rows.setdefault((item.cell.software, profile), Counter())
         row["stored" if item.digest in result.stored else "refused" if item.refusal else "run"] += 1
     for (stack, profile), row in rows.items():
         table.add_row(stack, profile, *(str(row[key] or "-") for key in ("run", "stored", "refused")))
@@ -89,7 +89,7 @@ def show_plan(
     others = Counter(item.refusal for item in result.refused if item.cell.profile not in resolved.refused)
     for reason, count in others.items():
         console.print(f"{count} x {reason}", markup=False)
-    if absent := [name for name, environment in made.items() if not environment.digest]:
+    if absent := [name for name, environment in made.items() if not (environment.digest or environment.refusal)]:
         console.print(f"Stacks that will be made first: {', '.join(absent)}.", markup=False)
     if absent := [name for name, workload in resolved.workloads.items() if not workload.digest]:
         console.print(f"Workloads that will be fetched or made first: {', '.join(absent)}.", markup=False)
@@ -148,7 +148,7 @@ def _prepare(
     if not cells:
         raise InvalidInput("Nothing matches.", [Problem(f"-k {select!r}", f"none of {len(loaded.cells)} cells")])
     cells += plan.reference_cells(resolved, cells)
-    names = sorted({cell.stack for cell in cells})
+    names = sorted({cell.software for cell in cells})
     try:
         made = resolve.environments(resolved, names, chosen, _say)
     except NoBase as error:
@@ -158,12 +158,19 @@ def _prepare(
         chosen = open_engine("local", cache)
         made = resolve.environments(resolved, names, chosen, _say)
     _say(
-        f"{loaded.name}: {len(cells)} cells on the {chosen.name} engine, stacks {', '.join(sorted(made))}; "
+        f"{loaded.name}: {len(cells)} cells on the {chosen.name} engine, stacks {', '.join(_runnable(made))}; "
         f"this processor: {resolved.host.brand} ({resolved.host.simd})."
     )
     for line in [*told.rungs(resolved), *_refused(resolved)]:
         _say(line)
+    for name, environment in sorted(made.items()):
+        if environment.refusal:
+            _say(f"Cannot run here: {name} ({environment.refusal}).")
     return resolved, chosen, made, Store.open(store, create=True)
+
+
+def _runnable(made: dict[str, resolve.Environment]) -> list[str]:
+    return sorted(name for name, environment in made.items() if not environment.refusal) or ["none"]
 
 
 def _refused(resolved: resolve.Resolved) -> list[str]:

@@ -1,10 +1,11 @@
 """The CPU a program is shown: profiles, this host, and the CPUID table that one becomes on the other."""
 
-from numdev.cpu import emulated, knobs
+from numdev.cpu import emulated, foreign, knobs
 from numdev.cpu.capture import Capture, capture, profile_of, read_capture
 from numdev.cpu.differences import differences, silicon
 from numdev.cpu.emulated import Emulated
-from numdev.cpu.host import VENDORS, Host, host
+from numdev.cpu.foreign import Foreign
+from numdev.cpu.host import VENDORS, Host, OtherHost, host, need_x86, only_here
 from numdev.cpu.knobbed import Knobbed, in_words, obedience
 from numdev.cpu.ladder import EMULATE, KNOBS, RUNGS, contradictions, enforced, pair
 from numdev.cpu.profile import HOST, Profile, load, names
@@ -24,8 +25,10 @@ __all__ = [
     "VENDORS",
     "Capture",
     "Emulated",
+    "Foreign",
     "Host",
     "Knobbed",
+    "OtherHost",
     "Profile",
     "Shown",
     "capture",
@@ -35,12 +38,15 @@ __all__ = [
     "emulated",
     "enforced",
     "find",
+    "foreign",
     "host",
     "in_words",
     "knobs",
     "load",
     "names",
+    "need_x86",
     "obedience",
+    "only_here",
     "pair",
     "profile_of",
     "read_capture",

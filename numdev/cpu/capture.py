@@ -15,7 +15,7 @@ from pydantic import Field
 from numdev.cpu import dump
 from numdev.cpu.features import present
 from numdev.cpu.fingerprint import fingerprint
-from numdev.cpu.host import Host, host, readable
+from numdev.cpu.host import Host, host, need_x86, readable
 from numdev.cpu.profile import Profile
 from numdev.errors import InvalidInput, Problem
 from numdev.files import read_bytes, write_json
@@ -75,7 +75,8 @@ class Capture:
 
 
 def capture() -> Capture:
-    """This machine; nothing in it names the machine or its owner."""
+    """This machine; nothing in it names the machine or its owner. Raises ProfileRefused where it is no x86-64 one."""
+    need_x86("A capture")
     here = host()
     facts = {
         "kernel": platform.release().split("-")[0],

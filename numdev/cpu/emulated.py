@@ -25,11 +25,11 @@ from numdev.cpu.profile import Expected, Profile
 from numdev.cpu.realised import misfits
 from numdev.cpu.table import INTERSECT, REFUSE, Shown
 from numdev.errors import ProfileRefused
+from numdev.spec.architecture import X86, own
 
 EMULATE = "emulate"
 # What users have to know before they wait: seen with networks, of SSE4.2 to AVX2, see docs/profiles.md.
 SLOWER = "10 to 2000 times slower"
-_PROGRAMS = ("qemu-x86_64-static", "qemu-x86_64")
 _TIMEOUT = 60
 _PT_INTERP = 3
 
@@ -88,7 +88,7 @@ print(json.dumps(leaves))
 
 @dataclass(frozen=True)
 class Emulator:
-    """QEMU's user mode for x86-64 on this machine. `static`: it needs no library and runs in any container."""
+    """QEMU's user mode for an architecture on this machine. `static`: it needs no library and runs in any container."""
 
     path: str
     version: str
@@ -129,15 +129,18 @@ class Emulated(Shown):
         }
 
 
-def find() -> tuple[Emulator | None, str]:
-    """The emulator of this machine; or None, and why."""
-    for name in _PROGRAMS:
+def find(architecture: str = X86) -> tuple[Emulator | None, str]:
+    """The emulator of this machine for an architecture; or None, and why."""
+    if own() != X86:
+        return None, f"emulated processors are for x86-64 machines; this is {own()}"
+    programs = (f"qemu-{architecture}-static", f"qemu-{architecture}")
+    for name in programs:
         if path := shutil.which(name):
             try:
                 return _described(str(Path(path).resolve())), ""
             except (OSError, ValueError, subprocess.SubprocessError) as error:
                 return None, f"{path} does not run: {error}"
-    return None, f"QEMU's user mode is not installed ({' or '.join(_PROGRAMS)}: apt-get install qemu-user-static)"
+    return None, f"QEMU's user mode is not installed ({' or '.join(programs)}: apt-get install qemu-user-static)"
 
 
 @cache

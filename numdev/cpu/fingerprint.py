@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from numdev import digests
+from numdev.cpu.host import need_x86
 
 # The instruction on xmm0, and the features it needs.
 INSTRUCTIONS: dict[str, tuple[bytes, tuple[str, ...]]] = {
@@ -86,7 +87,11 @@ def _tiny() -> np.ndarray:
 
 
 def fingerprint(features: Collection[str]) -> dict[str, str]:
-    """The SHA-256 of what each instruction gives for fixed inputs; only instructions that `features` allow."""
+    """The SHA-256 of what each instruction gives for fixed inputs; only instructions that `features` allow.
+
+    Raises ProfileRefused where these are not this machine's instructions.
+    """
+    need_x86("The arithmetic fingerprint")
     inputs, tiny = _inputs(), _tiny()
     found = {}
     for name, (code, needed) in INSTRUCTIONS.items():

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 
 from numdev import digests
 from numdev.cpu.features import present, simd_level
+from numdev.errors import ProfileRefused
+from numdev.spec.architecture import X86, own
 from numdev.worker import selftest
 from numdev.worker.cpuid import Cpuid, Registers
 
@@ -97,9 +100,75 @@ def read_leaves(real: Cpuid) -> dict[tuple[int, int], Registers]:
     return leaves
 
 
+@dataclass(frozen=True)
+class OtherHost(Host):
+    """A machine that is no x86-64 one: it computes as itself and shows nothing else. `cpuinfo`: what the system says of a core."""
+
+    architecture: str = ""
+    cpuinfo: tuple[tuple[str, str], ...] = ()
+
+    def _told(self, key: str) -> str:
+        return dict(self.cpuinfo).get(key, "")
+
+    @cached_property
+    def vendor(self) -> str:
+        return self._told("CPU implementer")
+
+    @cached_property
+    def brand(self) -> str:
+        return f"{self.architecture} {self.vendor} {self._told('CPU part')}".strip()
+
+    @cached_property
+    def features(self) -> frozenset[str]:
+        return frozenset(self._told("Features").split())
+
+    @property
+    def simd(self) -> str:
+        return "SVE" if "sve" in self.features else "NEON" if "asimd" in self.features else ""
+
+    def facts(self) -> dict[str, object]:
+        parts = {key: self._told(f"CPU {key}") for key in ("part", "variant", "revision")}
+        return {
+            "architecture": self.architecture,
+            "vendor": self.vendor,
+            **parts,
+            "brand": self.brand,
+            "features": sorted(self.features),
+            "simd": self.simd,
+        }
+
+    def caches(self) -> list[Registers]:
+        return []
+
+
+def _cpuinfo() -> tuple[tuple[str, str], ...]:
+    """The first core in /proc/cpuinfo."""
+    try:
+        first = Path("/proc/cpuinfo").read_text(errors="replace").split("\n\n")[0]
+    except OSError:
+        return ()
+    pairs = (line.split(":", 1) for line in first.splitlines() if ":" in line)
+    return tuple((key.strip(), value.strip()) for key, value in pairs)
+
+
+def only_here() -> str:
+    """Why this machine shows no other CPU, where that is because it is no x86-64 one; else ""."""
+    return (
+        "" if own() == X86 else f"profiles are the CPUID of x86-64 processors, which this {own()} machine does not have"
+    )
+
+
+def need_x86(what: str) -> None:
+    """Refuses on other machines what only makes sense on x86-64 ones, before anything is executed. Raises ProfileRefused."""
+    if why := only_here():
+        raise ProfileRefused(f"{what} needs an x86-64 machine.", why, "Here, the profile `host` is this processor.")
+
+
 @cache
 def host() -> Host:
-    """This machine. Raises OSError where it is no x86-64 processor."""
+    """This machine."""
+    if why := only_here():
+        return OtherHost({}, why, why, architecture=own(), cpuinfo=_cpuinfo())
     refusal = selftest.check()
     # Where a faulting CPUID was traced, a trap can be: the second self-test would only cost a process each time.
     return Host(read_leaves(Cpuid()), refusal, selftest.check(rewritten=True) if refusal else "")

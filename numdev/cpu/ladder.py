@@ -19,7 +19,7 @@ from numdev.cpu import emulated, knobbed, realised
 from numdev.cpu.capture import Capture, profile_of
 from numdev.cpu.emulated import EMULATE, Emulated
 from numdev.cpu.features import INCIDENTAL
-from numdev.cpu.host import Host
+from numdev.cpu.host import Host, only_here
 from numdev.cpu.knobbed import Knobbed
 from numdev.cpu.profile import HOST, Profile
 from numdev.cpu.table import BEST, CPUID, REFUSE, REWRITE, Shown, build, find, shown
@@ -42,6 +42,9 @@ def enforced(name: str, host: Host, enforce: str = CPUID, folder: Path = Path(),
     """
     if name == HOST or enforce in (CPUID, REWRITE):
         return shown(name, host, enforce, folder, missing)
+    if only_here():
+        # No rung is any better than the first: it says why.
+        return shown(name, host, CPUID, folder, missing)
     if enforce == EMULATE:
         return emulated.shown(find(name, folder), missing=missing)
     if enforce == KNOBS:

@@ -22,7 +22,9 @@ from docker.types import Mount, Ulimit
 from numdev import stacks
 from numdev.engines.protocol import Ending, Environment, Launch, Say, shown, stack_digest, supervisor, variables
 from numdev.errors import EngineUnavailable, StackFailed, StorageFailed
+from numdev.spec.architecture import own
 from numdev.spec.stack import Stack
+from numdev.stacks.platform import ARCHITECTURES
 
 JOB, OUT, SITE, PYTHON = "/numdev/job", "/numdev/out", "/opt/numdev/site", "/usr/bin/python3"
 EMULATOR = "/numdev/emulator"
@@ -80,7 +82,9 @@ class DockerEngine:
             say(f"{stack.name}: loading the image")
             self._load(plan, say)
         facts = {"image": plan.image_id, "reproducible": True, "labels": dict(plan.labels)}
-        return Environment(plan.image_id, stack_digest(stack, plan.site_digest), facts, SITE, PYTHON, based=True)
+        other = "" if stack.architecture == own() else stack.architecture
+        digest = stack_digest(stack, plan.site_digest)
+        return Environment(plan.image_id, digest, facts, SITE, PYTHON, based=True, architecture=other)
 
     def _has(self, image: str) -> bool:
         try:
@@ -141,6 +145,9 @@ class DockerEngine:
             )
         return EMULATOR
 
+    def refuses(self, architecture: str) -> str:
+        return ""
+
     def run(self, launch: Launch, poll: Callable[[], None]) -> Ending:
         user = (os.getuid(), os.getgid())
         if user[0] == 0:
@@ -151,7 +158,8 @@ class DockerEngine:
         try:
             container = self.client.containers.create(
                 launch.environment.id,
-                shown(launch, [PYTHON, "-S", "-B", "-m", "numdev_worker.launcher"], JOB, supervisor(PYTHON, JOB, OUT)),
+                [*launch.prefix, *_command(launch)],
+                platform=f"linux/{ARCHITECTURES[other]}" if (other := launch.environment.architecture) else None,
                 environment={**variables(JOB, SITE, "/tmp"), **launch.variables},
                 user=f"{user[0]}:{user[1]}",
                 working_dir="/tmp",
@@ -162,6 +170,7 @@ class DockerEngine:
                 mounts=[
                     Mount(JOB, str(launch.job), type="bind", read_only=True),
                     Mount(OUT, str(launch.out), type="bind"),
+                    *(Mount(there, str(here), type="bind", read_only=True) for there, here in launch.stand_ins),
                     *([Mount(EMULATOR, launch.emulator, type="bind", read_only=True)] if launch.emulator else []),
                 ],
                 cap_drop=["ALL"],
@@ -214,6 +223,11 @@ class DockerEngine:
         except (DockerException, requests.exceptions.RequestException):
             # The engine is gone, and with it its containers.
             return
+
+
+def _command(launch: Launch) -> list[str]:
+    launcher = [PYTHON, "-S", "-B", "-m", "numdev_worker.launcher"]
+    return shown(launch, launcher, JOB, supervisor(PYTHON, JOB, OUT))
 
 
 def _remove(container: Any) -> None:

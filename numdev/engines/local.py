@@ -89,6 +89,11 @@ class LocalEngine:
     def emulator(self, path: str, static: bool) -> str:
         return path
 
+    def refuses(self, architecture: str) -> str:
+        return (
+            f"the local engine runs programs on this machine's own base system, which is not {architecture}: use Docker"
+        )
+
     def run(self, launch: Launch, poll: Callable[[], None]) -> Ending:
         environment = launch.environment
         with tempfile.TemporaryDirectory(prefix="numdev-") as scratch, tempfile.TemporaryFile() as log:

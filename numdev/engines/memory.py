@@ -60,6 +60,9 @@ class MemoryEngine:
     def emulator(self, path: str, static: bool) -> str:
         return path
 
+    def refuses(self, architecture: str) -> str:
+        return ""
+
     def run(self, launch: Launch, poll: Callable[[], None]) -> Ending:
         self.launches.append(launch)
         job = json.loads((launch.job / "job.json").read_text())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from numdev import digests
+from numdev.spec.architecture import X86
 from numdev.spec.stack import Stack
 
 Say = Callable[[str], None]
@@ -18,6 +19,7 @@ class Environment:
     """Where a stack's cells run. `id` is the engine's own name for it, `facts` go into every record.
 
     site: where its packages are, as its programs see it. based: whether the stack's own base system is around them.
+    architecture: where it is not this machine's. refusal: why there is none here, so that its cells are unsupported.
     """
 
     id: str
@@ -26,6 +28,8 @@ class Environment:
     site: str = ""
     python: str = ""
     based: bool = False
+    architecture: str = ""
+    refusal: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Launch:
 
     rewritten: whether CPUID is replaced in memory, where sites.txt says. variables: added to the job's.
     emulator: a program of this machine that the job has to find where `Engine.emulator` says, or "".
+    prefix: words before the job's own interpreter, where that is for another architecture. stand_ins: files and folders of the
+    system in whose place the job sees others, by their paths there and here.
     """
 
     environment: Environment
@@ -54,6 +60,8 @@ class Launch:
     rewritten: bool = False
     variables: dict[str, str] = field(default_factory=dict)
     emulator: str = ""
+    prefix: tuple[str, ...] = ()
+    stand_ins: tuple[tuple[str, Path], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,9 @@ class Engine(Protocol):
         Raises:
             EngineUnavailable: it could not run there.
         """
+
+    def refuses(self, architecture: str) -> str:
+        """Why programs for another architecture than this machine's cannot run here, with whatever emulator; or ""."""
 
     def run(self, launch: Launch, poll: Callable[[], None]) -> Ending:
         """Runs a job to its end; calls `poll` a few times a second. May be called from several threads."""
@@ -130,4 +141,7 @@ def stack_digest(stack: Stack, site: str) -> str:
     Args:
         site: digest of the unpacked wheels, or of what else is installed.
     """
-    return digests.of_json({"site": site, "base": stack.base, "python": stack.python, "backend": stack.backend})
+    parts = {"site": site, "base": stack.base, "python": stack.python, "backend": stack.backend}
+    # Stores from before there was another architecture are still good.
+    other = {} if stack.architecture == X86 else {"architecture": stack.architecture}
+    return digests.of_json({**parts, **other})

@@ -94,14 +94,14 @@ class Execution:
                 self.sites[group.stack] = (sites.text(), facts)
 
     def _shown(self, group: Group) -> cpu.Shown:
-        shown = self.resolved.shown(group.profile, group.silicon)
+        shown = self.resolved.shown(group.items[0].cell)
         assert shown is not None, "what was refused is in no group"
         return shown
 
     def _prefix(self, group: Group) -> list[str]:
         """The words before every program of a group that computes: the emulator, where the engine has it."""
         shown = self._shown(group)
-        if not isinstance(shown, cpu.Emulated):
+        if not isinstance(shown, (cpu.Emulated, cpu.Foreign)):
             return []
         return [self.engine.emulator(shown.emulator.path, shown.emulator.static), "-cpu", shown.argument]
 
@@ -124,7 +124,8 @@ class Execution:
             job, out = Path(name) / "job", Path(name) / "out"
             job.mkdir()
             out.mkdir()
-            write_job(job, self.resolved, items, link=self.engine.name == "docker", prefix=self._prefix(group))
+            prefix = self._prefix(group)
+            write_job(job, self.resolved, items, link=self.engine.name == "docker", prefix=prefix)
             follow = _Follower(out, {item.digest: item for item in items}, self.progress.started, self._finish)
             limits = self.resolved.matrix.limits
             shown = self._shown(group)
@@ -139,7 +140,10 @@ class Execution:
                 label=f"{group.stack} {group.profile}" + (f" {group.silicon}" if group.silicon != NATIVE else ""),
                 rewritten=shown.rung == cpu.REWRITE,
                 variables=dict(shown.settings) if isinstance(shown, cpu.Knobbed) else {},
-                emulator=shown.emulator.path if isinstance(shown, cpu.Emulated) else "",
+                emulator=shown.emulator.path if isinstance(shown, (cpu.Emulated, cpu.Foreign)) else "",
+                # The supervisor is its base system's, too, and so for the other architecture.
+                prefix=tuple(prefix) if isinstance(shown, cpu.Foreign) else (),
+                stand_ins=shown.system(Path(name) / "system") if isinstance(shown, cpu.Foreign) else (),
             )
             ending = self.engine.run(launch, follow.poll)
             if self._stopped.is_set():
@@ -167,9 +171,11 @@ class Execution:
 
     def _record(self, item: Item, result: CellResult) -> None:
         status, reason = result.status, result.reason
-        shown = self.resolved.shown(item.cell.profile, item.cell.factors["silicon"])
+        shown = self.resolved.shown(item.cell)
         assert shown is not None, "what was refused is not run"
-        if status == "ok" and (found := cpu.contradictions(shown, result.realised, item.format == "command")):
+        found = cpu.foreign.misplaced(item.cell.architecture, result.realised)
+        found += cpu.contradictions(shown, result.realised, item.format == "command")
+        if status == "ok" and found:
             status, reason = "unrealised", "; ".join(found)[:_REASON_LIMIT]
         outputs = []
         if status in ("ok", "unrealised"):
@@ -179,8 +185,8 @@ class Execution:
                 outputs.append(Output(name=tensor.name, dtype=tensor.dtype, shape=list(tensor.shape), tensor=name))
         environment: dict[str, Any] = {
             **self.engine_facts,
-            **self.environments[item.cell.stack].facts,
-            "environment": self.environments[item.cell.stack].id,
+            **self.environments[item.cell.software].facts,
+            "environment": self.environments[item.cell.software].id,
             "profile": self._profile_facts(item, shown, result.realised),
             "platform": self.resolved.host.facts(),
         }
@@ -210,7 +216,7 @@ class Execution:
             # To be compared with the emulated side, the native one has its caches and lacks what it lacks.
             facts["paired"] = True
         if shown.rung == cpu.REWRITE:
-            facts["rewriting"] = self.sites[item.cell.stack][1]
+            facts["rewriting"] = self.sites[item.cell.software][1]
         return facts
 
     def _keep(self, item: Item, record: Record) -> None:

@@ -34,7 +34,7 @@ def write_job(folder: Path, resolved: Resolved, items: list[Item], *, link: bool
             workload = resolved.workloads[name]
             formats = {item.format for item in items if item.cell.workload == name}
             workloads[workload.digest] = _add_workload(folder / "workloads" / workload.digest, workload, formats, link)
-        shown = resolved.shown(items[0].cell.profile, items[0].cell.factors["silicon"])
+        shown = resolved.shown(items[0].cell)
         if shown is not None and shown.table is not None:
             files.write_bytes(folder / "table.txt", shown.table.text().encode("ascii"))
         limits = resolved.matrix.limits
@@ -42,7 +42,7 @@ def write_job(folder: Path, resolved: Resolved, items: list[Item], *, link: bool
             folder / "job.json",
             {
                 "protocol": PROTOCOL,
-                "backend": resolved.stacks[items[0].cell.stack].backend,
+                "backend": resolved.stacks[items[0].cell.software].backend,
                 "prefix": list(prefix),
                 "memory": max(memory(limits.memory) - OVERHEAD, memory(limits.memory) // 2),
                 "cells": [_cell(item, resolved, duration(limits.timeout)) for item in items],

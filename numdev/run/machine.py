@@ -47,6 +47,7 @@ def record(stacks: list[Stack], cache: Path, say: Say, emulator: str = "") -> Re
         StackFailed: the battery does not run.
         EngineUnavailable: there is no QEMU.
     """
+    cpu.need_x86("`numdev platform record`")
     say(f"capturing {f'{emulator} of QEMU' if emulator else 'this machine'}")
     processor = emulated(emulator) if emulator else cpu.Shown(None, None)
     captured = _emulated_capture(processor) if isinstance(processor, cpu.Emulated) else cpu.capture()

@@ -76,6 +76,7 @@ def verify(stack: Stack, profiles: Sequence[str], cache: Path, say: Say, *, leak
         EngineUnavailable: there is no QEMU.
         StackFailed: the battery does not run.
     """
+    cpu.need_x86("`numdev platform verify`")
     checked = []
     # QEMU computes exactly what processors approximate.
     silicon = ["rcpps", "rsqrtps"]

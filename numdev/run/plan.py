@@ -35,7 +35,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Group:
-    """Cells that one container serves: one stack under one profile, native or emulated."""
+    """Cells that one container serves: one stack (by `Cell.software`) under one profile, native or emulated."""
 
     stack: str
     profile: str
@@ -45,12 +45,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """items: all of them. groups: what has to run. refused: what cannot. stored: digests of what is there."""
+    """items: all of them. groups: what has to run. refused: what cannot. stored: digests of what is there.
+
+    apart: architectures whose programs this host or engine cannot run, and why.
+    """
 
     items: list[Item]
     groups: list[Group]
     refused: list[Item]
     stored: set[str] = field(default_factory=set)
+    apart: dict[str, str] = field(default_factory=dict)
 
 
 def reference_cells(resolved: Resolved, cells: Iterable[Cell]) -> Iterator[Cell]:
@@ -115,10 +119,15 @@ def make_plan(
         if item.refusal:
             refused.append(item)
         else:
-            key = item.cell.stack, item.cell.profile, item.cell.factors["silicon"]
+            key = item.cell.software, item.cell.profile, item.cell.factors["silicon"]
             groups.setdefault(key, []).append(item)
     ordered = [Group(stack, profile, some, silicon) for (stack, profile, silicon), some in groups.items()]
-    return Plan(items, ordered, refused, stored)
+    apart = {
+        cell.architecture: why
+        for cell in cells
+        if cell.foreign and cell.software not in resolved.unlocked and (why := environments[cell.software].refusal)
+    }
+    return Plan(items, ordered, refused, stored, apart)
 
 
 def _settled(store: Store, digest: str, retry: bool) -> bool:
@@ -135,11 +144,12 @@ def _item(
     # What is computed exactly is computed by the real processor; a reference that is a cell is as any cell.
     exact = reference and resolved.matrix.reference_cell is None
     silicon = cell.factors["silicon"]
-    shown = resolved.shown(cell.profile, silicon)
+    shown = resolved.shown(cell)
     table = shown.digest if shown else f"refused {cell.profile} {silicon}"
+    environment = environments[cell.software]
     causes = {
         # What is not made yet has no digest, and must not be taken for something else that has none.
-        "stack": environments[cell.stack].digest or f"not made: {cell.stack}",
+        "stack": environment.digest or f"not made: {cell.software}",
         "platform": resolved.host.digest,
         "table": HOST if exact else table,
         "workload": workload.digest or f"not made: {workload.name}",
@@ -148,17 +158,19 @@ def _item(
     format, refusal = choose_format(resolved, cell)
     if impossible := identity.refusal(cell.factors):
         refusal = impossible
-    elif (cell.profile, silicon) in resolved.refusals and not exact:
+    elif misfit := resolved.misfit(cell) or environment.refusal:
+        refusal = misfit
+    elif not cell.foreign and (cell.profile, silicon) in resolved.refusals and not exact:
         what = "emulate" if cell.emulated else "show"
         refusal = f"this host cannot {what} the profile {cell.profile}: {resolved.refusals[cell.profile, silicon]}"
-    elif resolved.stacks[cell.stack].dockerfile and shown and shown.rung == REWRITE:
+    elif resolved.stacks[cell.software].dockerfile and shown and shown.rung == REWRITE:
         refusal = "what is in a stack that is a Dockerfile is not known beforehand: this needs CPUID faulting"
     return Item(cell, replicate, cell.digest(**causes, replicate=replicate), format, causes, reference, refusal)
 
 
 def choose_format(resolved: Resolved, cell: Cell) -> tuple[str, str]:
     """The format in which a stack runs a workload, and why it cannot, or ""."""
-    name = resolved.stacks[cell.stack].backend
+    name = resolved.stacks[cell.software].backend
     backend, workload = BACKENDS[name], resolved.workloads[cell.workload]
     for format in PROGRAM_FORMATS:
         if getattr(workload, "entry" if format == "module" else "command"):

@@ -12,13 +12,13 @@ import numdev.worker
 from numdev import cpu, digests
 from numdev.engines import Engine, Environment
 from numdev.engines.protocol import stack_digest
-from numdev.errors import InvalidInput, NumdevError, Problem, ProfileRefused
+from numdev.errors import EngineUnavailable, InvalidInput, NoBase, NumdevError, Problem, ProfileRefused
 from numdev.run import identities
-from numdev.spec import identity
-from numdev.spec.cell import EMULATED, NATIVE
+from numdev.spec import architecture, identity
+from numdev.spec.cell import EMULATED, NATIVE, Cell
 from numdev.spec.matrix import Matrix
 from numdev.spec.stack import Stack, load_stack
-from numdev.stacks import known_site
+from numdev.stacks import called, known_site
 from numdev.workloads import Prepared, prepare
 
 WORKER = Path(numdev.worker.__file__).parent
@@ -30,8 +30,9 @@ class Resolved:
     """A matrix with everything it names.
 
     profiles: what each profile is on this processor; emulated: what it is on QEMU's. refused: profiles that this host cannot
-    show in any way that the matrix asks for, with the reason; refusals: the same for one profile and level of `silicon`. Such
-    cells are recorded as `unsupported`.
+    show in any way that the matrix asks for, with the reason; refusals: the same for one profile and level of `silicon`.
+    stacks: by `Cell.software`; unlocked: those without what an architecture needs. foreign: what other architectures are here;
+    apart: why they cannot run. Such cells are recorded as `unsupported`.
     """
 
     matrix: Matrix
@@ -42,10 +43,25 @@ class Resolved:
     host: cpu.Host
     emulated: dict[str, cpu.Emulated] = field(default_factory=dict)
     refusals: dict[tuple[str, str], str] = field(default_factory=dict)
+    unlocked: dict[str, str] = field(default_factory=dict)
+    foreign: dict[str, cpu.Foreign] = field(default_factory=dict)
+    apart: dict[str, str] = field(default_factory=dict)
 
-    def shown(self, profile: str, silicon: str = NATIVE) -> cpu.Shown | None:
-        """What a profile is on one side; None where it was refused there."""
-        return self.emulated.get(profile) if silicon == EMULATED else self.profiles.get(profile)
+    def shown(self, cell: Cell) -> cpu.Shown | None:
+        """What computes a cell, as its programs see it; None where it was refused."""
+        if cell.foreign:
+            return self.foreign.get(cell.architecture) if cell.profile == cpu.HOST else None
+        return self.emulated.get(cell.profile) if cell.emulated else self.profiles.get(cell.profile)
+
+    def misfit(self, cell: Cell) -> str:
+        """Why a cell cannot run for the sake of its architecture, or ""."""
+        if cell.architecture != architecture.X86 and cell.profile != cpu.HOST:
+            return f"profiles are the CPUID of x86-64 processors: {cell.architecture} has none but `host`"
+        if cell.foreign and cell.architecture in self.apart:
+            return self.apart[cell.architecture]
+        if cell.foreign and not cell.emulated and EMULATED in self.matrix.factors.get("silicon", []):
+            return f"{cell.architecture} can only be emulated here, so there is no native side to compare the emulator with"
+        return self.unlocked.get(cell.software, "")
 
     @property
     def paired(self) -> frozenset[str]:
@@ -70,12 +86,16 @@ def resolve(matrix: Matrix, images: Path, cache: Path, say: Say, make: bool = Tr
     """
     problems: list[Problem] = []
     stacks: dict[str, Stack] = {}
-    names = sorted({cell.stack for cell in matrix.cells} | ({matrix.reference} if matrix.reference else set()))
-    for name in names:
+    asked = {cell.software: (cell.stack, cell.architecture) for cell in matrix.cells}
+    if matrix.reference:
+        asked[matrix.reference] = (matrix.reference, architecture.own())
+    for software, (name, machine) in sorted(asked.items()):
         try:
-            stacks[name] = load_stack(images, name)
+            stacks[software] = load_stack(images, name, machine)
         except InvalidInput as error:
             problems += error.problems or [Problem(f"{matrix.path}: factors.stack", error.what)]
+    unlocked = {software: why for software, stack in stacks.items() if (why := _unlocked(stack))}
+    foreign, apart = _foreign({cell.architecture for cell in matrix.cells if cell.foreign})
     host = cpu.host()
     profiles: dict[str, cpu.Shown] = {}
     emulated: dict[str, cpu.Emulated] = {}
@@ -83,7 +103,7 @@ def resolve(matrix: Matrix, images: Path, cache: Path, say: Say, make: bool = Tr
     sides: dict[str, set[str]] = {}
     factors: dict[str, Mapping[str, Any]] = {cpu.HOST: {}}
     for cell in matrix.cells:
-        if not identity.refusal(cell.factors):
+        if not cell.foreign and not identity.refusal(cell.factors):
             sides.setdefault(cell.profile, set()).add(cell.factors["silicon"])
             factors[cell.profile] = cell.factors
     if matrix.reference:
@@ -115,7 +135,47 @@ def resolve(matrix: Matrix, images: Path, cache: Path, say: Say, make: bool = Tr
             problems += error.problems or [Problem(f"{matrix.path}: workloads.{name}", error.what)]
     if problems:
         raise InvalidInput(f"{matrix.path} cannot be run.", sorted(set(problems)))
-    return Resolved(matrix, stacks, workloads, profiles, refused, host, emulated, refusals)
+    return Resolved(
+        matrix,
+        stacks,
+        workloads,
+        profiles,
+        refused,
+        host,
+        emulated,
+        refusals,
+        unlocked=unlocked,
+        foreign=foreign,
+        apart=apart,
+    )
+
+
+def _unlocked(stack: Stack) -> str:
+    """Why a stack cannot be made for an architecture other than that for which all are; or ""."""
+    if stack.architecture == architecture.X86:
+        return ""
+    if stack.dockerfile:
+        own = stack.architecture == architecture.own()
+        return (
+            ""
+            if own
+            else f"{stack.name} is a Dockerfile, and its image is only built for this machine's own architecture"
+        )
+    if stack.lock.is_file():
+        return ""
+    return f"{stack.name} has no {stack.lock.name}: make it with `numdev images lock {called(stack)}`"
+
+
+def _foreign(wanted: set[str]) -> tuple[dict[str, cpu.Foreign], dict[str, str]]:
+    """What other architectures are on this machine, and why they cannot be."""
+    found: dict[str, cpu.Foreign] = {}
+    why: dict[str, str] = {}
+    for machine in sorted(wanted):
+        try:
+            found[machine] = cpu.foreign.shown(machine)
+        except ProfileRefused as error:
+            why[machine] = f"{error.why}. {error.remedy}"
+    return found, why
 
 
 def _sides(name: str, wanted: set[str], host: cpu.Host, matrix: Matrix) -> tuple[dict[str, cpu.Shown], dict[str, str]]:
@@ -148,7 +208,7 @@ def _sides(name: str, wanted: set[str], host: cpu.Host, matrix: Matrix) -> tuple
 
 
 def environments(resolved: Resolved, names: list[str], engine: Engine, say: Say) -> dict[str, Environment]:
-    """The environment of each named stack, made where it is missing.
+    """The environment of each stack by `Cell.software`, made where it is missing; of other architectures also why it cannot be.
 
     Raises:
         NumdevError: the first one that cannot be made, after all have been tried.
@@ -156,9 +216,18 @@ def environments(resolved: Resolved, names: list[str], engine: Engine, say: Say)
     made: dict[str, Environment] = {}
     failures: list[NumdevError] = []
     for name in names:
+        stack = resolved.stacks[name]
+        foreign = stack.architecture != architecture.own()
+        if why := _not_made(resolved, name, engine):
+            made[name] = Environment("", "", refusal=why)
+            continue
         try:
-            made[name] = engine.environment(resolved.stacks[name], say)
+            made[name] = engine.environment(stack, say)
         except NumdevError as error:
+            if foreign and isinstance(error, NoBase):
+                say(f"{name}: {error.what} {error.why}")
+                made[name] = Environment("", "", refusal=f"{error.what} {error.why} {error.remedy}")
+                continue
             failures.append(error)
     for error in failures[1:]:
         say(str(error))
@@ -167,10 +236,32 @@ def environments(resolved: Resolved, names: list[str], engine: Engine, say: Say)
     return made
 
 
+def _not_made(resolved: Resolved, name: str, engine: Engine) -> str:
+    """Why there is no need to make an environment, for nothing could run in it; or ""."""
+    machine = resolved.stacks[name].architecture
+    if why := resolved.unlocked.get(name, ""):
+        return why
+    if machine == architecture.own():
+        return ""
+    if machine in resolved.apart:
+        return resolved.apart[machine]
+    if why := engine.refuses(machine):
+        return why
+    emulator = resolved.foreign[machine].emulator
+    try:
+        engine.emulator(emulator.path, emulator.static)
+    except EngineUnavailable as error:
+        return f"{error.what} {error.why}. {error.remedy}"
+    return ""
+
+
 def known_environments(resolved: Resolved, names: list[str], cache: Path) -> dict[str, Environment]:
     """The same without making anything: a stack that the cache lacks has the digest ""."""
     known = {}
     for name in names:
+        if why := resolved.unlocked.get(name, ""):
+            known[name] = Environment("", "", refusal=why)
+            continue
         site = known_site(resolved.stacks[name], cache)
         known[name] = Environment("", stack_digest(resolved.stacks[name], site.digest) if site else "")
     return known

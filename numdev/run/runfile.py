@@ -44,6 +44,7 @@ class Run(yamlfile.Strict):
     profiles: dict[str, dict[str, str]]
     refused: dict[str, str]
     lowered: dict[str, str] = Field(default={}, description="profiles shown without features that the host lacks")
+    apart: dict[str, str] = Field(default={}, description="architectures that could not run, and why")
     workloads: dict[str, JsonValue]
     reference: dict[str, str] = Field(default={}, description="the levels of the cell that is the reference, if one is")
     cells: list[RunCell]
@@ -74,6 +75,7 @@ def make_run(resolved: Resolved, plan: Plan, engine: dict[str, Any]) -> Run:
         profiles=_facts(factors, resolved),
         refused=resolved.refused,
         lowered=identities.lowered({**resolved.emulated, **resolved.profiles}),
+        apart=plan.apart,
         workloads={name: workload.json() for name, workload in sorted(resolved.workloads.items())},
         reference={key: str(level) for key, level in (matrix.reference_cell or {}).items() if key in factors},
         cells=[_cell(item, list(factors)) for item in plan.items],

@@ -9,6 +9,7 @@ from numdev import cpu
 from numdev.cpu.emulated import SLOWER
 from numdev.run import identities
 from numdev.run.resolve import Resolved
+from numdev.spec.architecture import own as own_architecture
 from numdev.spec.cell import EMULATED, NATIVE
 from numdev.store import Record
 
@@ -32,6 +33,9 @@ def rungs(resolved: Resolved) -> list[str]:
             said.append(
                 f"{which} by {version}, {SLOWER} and with its own caches: {_few(shown)}. Each run ends after {limit}."
             )
+    for shown in resolved.foreign.values():
+        what = f"{shown.architecture} is emulated by {shown.emulator.version} as {shown.argument}"
+        said.append(f"{what}, {SLOWER}. Each run ends after {resolved.matrix.limits.timeout}.")
     if names := by.get(cpu.KNOBS):
         said.append(
             f"Shown by the libraries' own knobs, which is partial, on this processor's real CPUID: {_few(names)}."
@@ -55,9 +59,16 @@ def notes(found: Iterable[tuple[RunCell, Record]]) -> list[str]:
     """After a run: what was emulated, and how slowly; who obeyed its knob, and who did not."""
     pairs = [(cell, record, _profile(record)) for cell, record in found]
     said = []
-    emulated = _grouped(pairs, cpu.EMULATE, lambda facts: str(facts.get("emulator", "QEMU")))
-    for version, names in emulated.items():
-        said.append(f"Emulated by {version}, whose caches are its own: {', '.join(names)}{_slower(pairs)}.")
+    own = [one for one in pairs if not one[2].get("architecture")]
+    for version, names in _grouped(own, cpu.EMULATE, _version).items():
+        said.append(
+            f"Emulated by {version}, whose caches are its own: {', '.join(names)}{_slower(pairs, 'silicon', NATIVE, EMULATED)}."
+        )
+    for architecture in dict.fromkeys(str(one[2]["architecture"]) for one in pairs if one[2].get("architecture")):
+        there = [one for one in pairs if one[2].get("architecture") == architecture]
+        how = dict.fromkeys(f"{_version(one[2])} as {one[2].get('cpu')}" for one in there)
+        slower = _slower(pairs, "architecture", own_architecture(), architecture)
+        said.append(f"{architecture} was emulated, by {', '.join(how)}{slower}: its silicon is none that is sold.")
     # What is unrealised has said so itself.
     obeyed = [one for one in pairs if one[1].status == "ok"]
     for words, names in _grouped(obeyed, cpu.KNOBS, _obeyed).items():
@@ -90,15 +101,19 @@ def _obeyed(facts: Mapping[str, Any]) -> str:
     return cpu.in_words({str(name): str(what) for name, what in found.items()}) if isinstance(found, Mapping) else ""
 
 
-def _slower(found: Sequence[_Told]) -> str:
-    """How many times slower cells were than the same ones on this processor, where both ran."""
+def _version(facts: Mapping[str, Any]) -> str:
+    return str(facts.get("emulator", "QEMU"))
+
+
+def _slower(found: Sequence[_Told], factor: str, native: str, emulated: str) -> str:
+    """How many times slower cells were than the same ones on this processor, at a factor's other level, where both ran."""
     times: dict[tuple[Any, ...], dict[str, float]] = {}
     for cell, record, _ in found:
         if record.status == "ok" and record.seconds and not cell.reference:
-            rest = sorted((name, level) for name, level in cell.factors.items() if name != "silicon")
+            rest = sorted((name, level) for name, level in cell.factors.items() if name != factor)
             side = times.setdefault((cell.workload, cell.replicate, *rest), {})
-            side[cell.factors.get("silicon", NATIVE)] = record.seconds
-    ratios = sorted(both[EMULATED] / both[NATIVE] for both in times.values() if len(both) == 2)
+            side[cell.factors.get(factor, native)] = record.seconds
+    ratios = sorted(both[emulated] / both[native] for both in times.values() if native in both and emulated in both)
     if not ratios:
         return ""
     return f" (took {ratios[0]:.0f} to {ratios[-1]:.0f} times as long as on this processor)"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from numdev import digests
-from numdev.spec import identity
+from numdev.spec import architecture, identity
 
 # The factors a matrix may vary, with the level each has where the matrix says nothing. A batch of `all` is the
 # workload's inputs as they are.
@@ -20,6 +20,7 @@ DEFAULTS: dict[str, Any] = {
     "precision": "float32",
     "batch": "all",
     "silicon": "native",
+    "architecture": architecture.own(),
 }
 # Which processor computes: this machine's, or an emulator's that shows the same profile.
 NATIVE, EMULATED = SILICON = ("native", "emulated")
@@ -41,6 +42,20 @@ class Cell:
     def profile(self) -> str:
         """The whole CPU that is shown: the level of `profile` with what `features`, `vendor`, ... change of it."""
         return identity.compose(self.factors)
+
+    @property
+    def architecture(self) -> str:
+        return self.factors["architecture"]
+
+    @property
+    def foreign(self) -> bool:
+        """Whether its programs are for another architecture than this machine's."""
+        return self.architecture != architecture.own()
+
+    @property
+    def software(self) -> str:
+        """The stack, with its architecture where that is not this machine's: what an environment is made for."""
+        return f"{self.stack} {self.architecture}" if self.foreign else self.stack
 
     @property
     def emulated(self) -> bool:
@@ -78,6 +93,9 @@ class Cell:
         if not self.emulated:
             # The default came later than the first stores, whose names for the same causes are still good.
             del options["silicon"]
+        if self.architecture == architecture.X86:
+            # So did this one.
+            del options["architecture"]
         return digests.of_json(
             {
                 "cell": 1,

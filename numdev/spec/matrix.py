@@ -14,6 +14,7 @@ from pydantic import Field, JsonValue, field_validator
 from numdev import digests
 from numdev.errors import InvalidInput, Problem
 from numdev.spec import identity, yamlfile
+from numdev.spec.architecture import ARCHITECTURES
 from numdev.spec.cell import DEFAULTS, OPTION, SILICON, Cell
 from numdev.spec.quantities import duration, memory
 from numdev.spec.workload import DeclaredWorkload, parse_workload
@@ -25,6 +26,7 @@ _WORDS = {
     "optimization": sorted({word for backend in BACKENDS.values() for word in backend.optimizations}),
     "precision": sorted({word for backend in BACKENDS.values() for word in backend.precisions}),
     "silicon": list(SILICON),
+    "architecture": list(ARCHITECTURES),
 }
 _LEVEL = re.compile(r"[A-Za-z0-9_.+@=,:/-]{1,120}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from numdev.errors import InvalidInput, Problem
+from numdev.spec.architecture import X86, own
 from numdev.spec.yamlfile import Strict, read, validate
 from numdev.worker.formats import BACKENDS
 
@@ -31,7 +32,7 @@ class Stack:
     `pins` maps a normalised package name to its version. `from_pip` names pins whose wheel only the user's
     own pip can find (its settings name an index or a folder for them). `overrides` names pins that hold whatever the
     other packages require of them. `dockerfile` is set where the engine builds the image from a Dockerfile; `lock`
-    then need not exist.
+    then need not exist. `architecture` is that of its base and its packages; each has a lock of its own.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Stack:
     description: str = ""
     from_pip: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
+    architecture: str = field(default_factory=own)
 
 
 @dataclass(frozen=True)
@@ -185,8 +187,16 @@ def stack_names(images: Path) -> list[str]:
     return sorted(path.parent.name for path in images.glob(f"*/{STACK_FILE}") if path.parent.name != BASES)
 
 
-def load_stack(images: Path, name: str) -> Stack:
+def lock_file(architecture: str) -> str:
+    """The name of the lock for an architecture."""
+    return LOCK_FILE if architecture == X86 else f"requirements.{architecture}.lock"
+
+
+def load_stack(images: Path, name: str, architecture: str = "") -> Stack:
     """The stack `name` as `images/<name>/stack.yaml` declares it.
+
+    Args:
+        architecture: for which it is made; this machine's where it is left out.
 
     Raises:
         InvalidInput: there is no such stack (those there are get listed), or its files are not valid.
@@ -203,6 +213,7 @@ def load_stack(images: Path, name: str) -> Stack:
     folder = (images / name).absolute()
     file = folder / STACK_FILE
     declared = validate(_StackFile, read(file), str(file))
+    architecture = architecture or own()
     stack = Stack(
         name=name,
         folder=folder,
@@ -211,10 +222,11 @@ def load_stack(images: Path, name: str) -> Stack:
         backend=declared.backend,
         pins=dict(sorted(declared.pins.items())),
         dockerfile=folder / declared.dockerfile if declared.dockerfile else None,
-        lock=folder / LOCK_FILE,
+        lock=folder / lock_file(architecture),
         description=declared.description,
         from_pip=tuple(declared.from_pip),
         overrides=tuple(declared.overrides),
+        architecture=architecture,
     )
     if problems := list(_problems(stack, images)):
         raise InvalidInput(f"The stack {name!r} is not valid.", sorted(problems))

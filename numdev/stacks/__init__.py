@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numdev.stacks.image import ImagePlan, image_plan, write_archive
-from numdev.stacks.lock import Locked, read_lock
+from numdev.stacks.lock import Locked, called, read_lock
 from numdev.stacks.recipe import dockerfile_for
 from numdev.stacks.relock import relock
 from numdev.stacks.site import SITE, Site, known_site, site_for
@@ -14,6 +14,7 @@ __all__ = [
     "ImagePlan",
     "Locked",
     "Site",
+    "called",
     "cpuid_sites",
     "dockerfile_for",
     "finder",

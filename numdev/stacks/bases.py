@@ -12,6 +12,7 @@ from pathlib import Path
 from numdev import digests
 from numdev.errors import InvalidInput, NoBase, StackFailed
 from numdev.files import atomic, read_json, storage_errors, write_json
+from numdev.spec.architecture import own
 from numdev.spec.stack import Base
 from numdev.stacks import tools
 from numdev.stacks.platform import ARCHITECTURES
@@ -19,6 +20,12 @@ from numdev.stacks.tools import Say
 
 PYTHON = "usr/bin/python3"
 RECORD_LIMIT = 4 << 20
+# Debian's packages set themselves up. The flag F opens the emulator at once, so that it is there inside of another root.
+BINFMT = (
+    "Making a base for another architecture runs its programs, and needs binfmt_misc with an emulator under the flag F, once: "
+    "apt-get install qemu-user-static binfmt-support. Where it is not mounted: mount binfmt_misc -t binfmt_misc "
+    "/proc/sys/fs/binfmt_misc, then cat /usr/lib/binfmt.d/qemu-aarch64.conf > /proc/sys/fs/binfmt_misc/register"
+)
 STATUS_LIMIT = 64 << 20
 # Docker makes these itself in every container; in an exported one they carry the time of the export.
 MADE_BY_ENGINE = {".dockerenv", "etc/hostname", "etc/hosts", "etc/resolv.conf", "etc/mtab"}
@@ -45,11 +52,9 @@ def base_for(base: Base, machine: str, cache: Path, say: Say) -> BaseSystem:
     Raises:
         StackFailed: there is nothing to make it with, or that failed.
     """
-    key = digests.of_json([_command(base, machine), base.epoch, base.registry])
-    folder = cache / "bases"
-    record = folder / f"{base.name}-{machine}-{key[:16]}.json"
-    if kept := _recalled(record):
+    if kept := known_base(base, machine, cache):
         return kept
+    folder, record = cache / "bases", _record(base, machine, cache)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=folder, prefix=".build-"))
@@ -70,6 +75,16 @@ def base_for(base: Base, machine: str, cache: Path, say: Say) -> BaseSystem:
     way = f"taken from {source}" if kind == "registry" else f"bootstrapped from {len(packages)} Debian packages"
     say(f"base {base.name}: {way}, {tools.megabytes(size)}, sha256 {sha256}")
     return system
+
+
+def known_base(base: Base, machine: str, cache: Path) -> BaseSystem | None:
+    """The base system if the cache has it; nothing is made."""
+    return _recalled(_record(base, machine, cache))
+
+
+def _record(base: Base, machine: str, cache: Path) -> Path:
+    key = digests.of_json([_command(base, machine), base.epoch, base.registry])
+    return cache / "bases" / f"{base.name}-{machine}-{key[:16]}.json"
 
 
 def _recalled(record: Path) -> BaseSystem | None:
@@ -107,15 +122,16 @@ def _bootstrap(base: Base, machine: str, target: Path, say: Say) -> None:
             "Without an image that can be pulled, it is bootstrapped from Debian packages.",
             "Install it: apt-get install mmdebstrap. Or run without images: --engine local",
         )
-    say(f"base {base.name}: bootstrapping {base.suite} from Debian packages (about half a minute)")
+    long = "about half a minute" if machine == own() else f"for {machine}, by emulation: some minutes, once"
+    say(f"base {base.name}: bootstrapping {base.suite} from Debian packages ({long})")
     fixed = {"SOURCE_DATE_EPOCH": str(base.epoch), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
     status, lines = tools.run([program, *_command(base, machine), str(target)], environment=fixed)
     if status or not target.is_file():
         raise NoBase(
-            f"The base {base.name!r} cannot be made.",
+            f"The base {base.name!r} cannot be made{'' if machine == own() else f' for {machine}'}.",
             " ".join(" ".join(lines[-12:]).split())[:1500] or f"mmdebstrap ended with {status}",
             "Check the network and the free space (ordinary users need unprivileged namespaces too). "
-            "Or run without images: --engine local",
+            + ("Or run without images: --engine local" if machine == own() else BINFMT),
         )
 
 

@@ -21,7 +21,7 @@ from numdev.errors import InvalidInput, StackFailed
 from numdev.files import read_json, storage_errors, write_json
 from numdev.spec.stack import Stack, load_base
 from numdev.stacks.bases import BaseSystem, base_for
-from numdev.stacks.platform import ARCHITECTURES, this_machine
+from numdev.stacks.platform import ARCHITECTURES, machine_of
 from numdev.stacks.site import SITE, site_for
 from numdev.stacks.tools import Say, megabytes
 
@@ -72,7 +72,7 @@ def image_plan(stack: Stack, cache: Path, say: Say) -> ImagePlan:
     """
     if stack.dockerfile:
         return _built_by_engine(stack)
-    machine = this_machine()
+    machine = machine_of(stack)
     base = load_base(stack.folder.parent, stack.base)
     site = site_for(stack, cache, say)
     system = base_for(base, machine, cache, say)

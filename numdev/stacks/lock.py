@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from numdev.errors import InvalidInput, Problem
 from numdev.files import read_bytes
+from numdev.spec.architecture import X86
 from numdev.spec.stack import Stack
 
 LIMIT = 4 << 20
@@ -39,8 +40,8 @@ def read_lock(stack: Stack) -> dict[str, Locked]:
     Raises:
         InvalidInput: it is missing or malformed, or does not fit the pins; all problems are listed.
     """
-    remedy = f"Make it with: numdev images lock {stack.name}"
-    data = read_bytes(stack.lock, LIMIT, f"make it with: numdev images lock {stack.name}")
+    remedy = f"Make it with: numdev images lock {called(stack)}"
+    data = read_bytes(stack.lock, LIMIT, f"make it with: numdev images lock {called(stack)}")
     locked, problems = parse_lock(data, str(stack.lock))
     for name, version in stack.pins.items():
         if name not in locked:
@@ -94,6 +95,11 @@ def _logical_lines(text: str) -> list[tuple[int, str]]:
             lines.append((number, line))
         open_line = goes_on
     return lines
+
+
+def called(stack: Stack) -> str:
+    """What `numdev images` calls a stack for an architecture."""
+    return stack.name if stack.architecture == X86 else f"{stack.name} --architecture {stack.architecture}"
 
 
 def format_lock(locked: Mapping[str, Locked], stack: str) -> bytes:

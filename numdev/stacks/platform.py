@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import platform as host
 import re
 from dataclasses import dataclass
 
 from numdev.errors import StackFailed
+from numdev.spec import architecture
+from numdev.spec.stack import Stack
 from numdev.stacks.lock import Locked, normal
 
 _WHEEL = re.compile(
@@ -14,7 +15,7 @@ _WHEEL = re.compile(
     r"-(?P<python>[A-Za-z0-9_.]+)-(?P<abi>[A-Za-z0-9_.]+)-(?P<platform>[A-Za-z0-9_.]+)\.whl"
 )
 # Docker's names of the architectures for which frameworks publish wheels.
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+ARCHITECTURES = {architecture.X86: "amd64", architecture.ARM: "arm64"}
 _LEGACY = {"2.17": "manylinux2014", "2.12": "manylinux2010", "2.5": "manylinux1"}
 
 
@@ -69,14 +70,12 @@ class Platform:
         return any(match and int(match[1] or 0) <= minor for match in generic)
 
 
-def this_machine() -> str:
-    """This host's architecture; raises StackFailed where no wheels are published for it."""
-    machine = host.machine()
-    machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
-    if machine not in ARCHITECTURES:
+def machine_of(stack: Stack) -> str:
+    """The architecture a stack is made for; raises StackFailed where no wheels are published for it."""
+    if stack.architecture not in ARCHITECTURES:
         raise StackFailed(
-            f"Stacks cannot be made for the architecture {machine!r}.",
+            f"Stacks cannot be made for the architecture {stack.architecture!r}.",
             f"Frameworks publish wheels for {' and '.join(ARCHITECTURES)}.",
             "Run numdev on one of these.",
         )
-    return machine
+    return stack.architecture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from numdev.spec.stack import LOCK_FILE, Stack, load_base
+from numdev.spec.stack import Stack, load_base
 from numdev.stacks.image import ENVIRONMENT, ImagePlan
 from numdev.stacks.lock import LIMIT as DOCKERFILE_LIMIT
 from numdev.stacks.site import SITE
@@ -22,14 +22,14 @@ def dockerfile_for(stack: Stack, plan: ImagePlan) -> str:
     origin = base.registry or f"debian:{base.suite}-slim"
     lines = [
         f"# Equivalent to the image of the stack {stack.name}, {plan.image_id}.",
-        f"# Build it in {stack.folder.name}/, where {LOCK_FILE} lies: docker build -t {stack.name} -f FILE .",
+        f"# Build it in {stack.folder.name}/, where {stack.lock.name} lies: docker build -t {stack.name} -f FILE .",
         f"# Its packages are the same; the image ID is not: only `numdev images build {stack.name}` gives that.",
         "",
         f"FROM {origin} AS wheels",
         "RUN apt-get update && apt-get install -y --no-install-recommends python3-pip ca-certificates",
-        f"COPY {LOCK_FILE} /tmp/{LOCK_FILE}",
+        f"COPY {stack.lock.name} /tmp/{stack.lock.name}",
         "RUN python3 -m pip install --no-deps --require-hashes --only-binary :all: --no-compile \\",
-        f"        --target {SITE} -r /tmp/{LOCK_FILE} && rm -rf {SITE}/bin",
+        f"        --target {SITE} -r /tmp/{stack.lock.name} && rm -rf {SITE}/bin",
         "",
         f"FROM {origin}",
     ]

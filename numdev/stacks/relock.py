@@ -9,11 +9,11 @@ from pathlib import Path
 
 from numdev import digests
 from numdev.errors import DownloadFailed, InvalidInput, Problem, StackFailed
-from numdev.files import write_bytes
-from numdev.spec.stack import Stack, load_base
+from numdev.files import read_bytes, write_bytes
+from numdev.spec.stack import LOCK_FILE, Stack, load_base
 from numdev.stacks import tools
-from numdev.stacks.lock import Locked, format_lock, parse_lock
-from numdev.stacks.platform import Platform, this_machine
+from numdev.stacks.lock import LIMIT, Locked, called, format_lock, parse_lock
+from numdev.stacks.platform import Platform, machine_of
 from numdev.stacks.tools import Say
 from numdev.stacks.wheels import fetch_unlocked, keep
 
@@ -21,7 +21,7 @@ METADATA_LIMIT = 4 << 20
 
 
 def relock(stack: Stack, cache: Path, say: Say) -> dict[str, Locked]:
-    """Writes the stack's requirements.lock anew from its pins, and gives what it now holds.
+    """Writes the stack's lock for its architecture anew from its pins, and gives what it now holds.
 
     Raises:
         StackFailed: uv is missing, or the pins contradict each other.
@@ -31,7 +31,7 @@ def relock(stack: Stack, cache: Path, say: Say) -> dict[str, Locked]:
         what = "its image is made by its Dockerfile, which pins what it installs"
         raise InvalidInput(f"The stack {stack.name!r} has no lock.", [Problem(str(stack.dockerfile), what)])
     base = load_base(stack.folder.parent, stack.base)
-    platform = Platform(this_machine(), stack.python, base.glibc)
+    platform = Platform(machine_of(stack), stack.python, base.glibc)
     wanted = [f"{name}=={version}" for name, version in stack.pins.items() if name not in stack.from_pip]
     by_pip: dict[str, Locked] = {}
     for name in stack.from_pip:
@@ -40,7 +40,7 @@ def relock(stack: Stack, cache: Path, say: Say) -> dict[str, Locked]:
         wanted += requires
     locked = _resolve(stack, wanted, platform)
     locked = {name: package for name, package in locked.items() if name not in by_pip} | by_pip
-    write_bytes(stack.lock, format_lock(locked, stack.name))
+    write_bytes(stack.lock, format_lock(locked, called(stack)))
     say(f"{stack.name}: {len(locked)} packages locked")
     return locked
 
@@ -70,10 +70,20 @@ def _requires(wheel: Path) -> list[str]:
     return [" ".join(text.split()) for text in found if "extra ==" not in text and "extra==" not in text]
 
 
+def _versions_elsewhere(stack: Stack) -> list[str]:
+    """What the x86-64 lock has, which uv keeps to where it can: or versions would vary together with the architecture."""
+    first = stack.folder / LOCK_FILE
+    if stack.lock == first or not first.is_file():
+        return []
+    locked, _ = parse_lock(read_bytes(first, LIMIT), str(first))
+    return [f"{package.name}=={package.version}\n" for package in locked.values()]
+
+
 def _resolve(stack: Stack, wanted: list[str], platform: Platform) -> dict[str, Locked]:
     with tempfile.TemporaryDirectory(prefix="numdev-") as folder:
         source, target = Path(folder) / "requirements.in", Path(folder) / "requirements.txt"
         source.write_text("\n".join(wanted) + "\n", encoding="utf-8")
+        target.write_text("".join(_versions_elsewhere(stack)), encoding="utf-8")
         tags = [tag for tag in platform.platform_tags() if tag.startswith("manylinux_2_28")]
         name = f"{platform.machine}-manylinux_2_28" if tags else f"{platform.machine}-manylinux2014"
         command = [

@@ -16,7 +16,7 @@ from numdev.files import read_json, storage_errors, write_json
 from numdev.spec.stack import Base, Stack, load_base
 from numdev.stacks import compiler, tools
 from numdev.stacks.lock import Locked, read_lock
-from numdev.stacks.platform import Platform, this_machine
+from numdev.stacks.platform import Platform, machine_of
 from numdev.stacks.tools import Say
 from numdev.stacks.unpack import unpack
 from numdev.stacks.wheels import checked, wheels_for
@@ -72,7 +72,7 @@ def known_site(stack: Stack, cache: Path) -> Site | None:
 
 def _ingredients(stack: Stack) -> tuple[Mapping[str, Locked], Base, Platform, tuple[str, str] | None]:
     base = load_base(stack.folder.parent, stack.base)
-    platform = Platform(this_machine(), stack.python, base.glibc)
+    platform = Platform(machine_of(stack), stack.python, base.glibc)
     return read_lock(stack), base, platform, tools.interpreter(stack.python)
 
 

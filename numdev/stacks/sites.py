@@ -19,7 +19,7 @@ from numdev.files import read_json, storage_errors, write_json
 from numdev.spec.stack import Stack, load_base
 from numdev.stacks import elf
 from numdev.stacks.bases import base_for
-from numdev.stacks.platform import this_machine
+from numdev.stacks.platform import machine_of
 from numdev.stacks.site import site_for
 from numdev.worker.patches import Sites
 
@@ -88,7 +88,7 @@ def cpuid_sites(
     site = site_for(stack, cache, say)
     parts = [(f"{folder}/", (f"{folder}/",), of_folder(site.path, site.digest, cache, say))]
     if based:
-        base = base_for(load_base(stack.folder.parent, stack.base), this_machine(), cache, say)
+        base = base_for(load_base(stack.folder.parent, stack.base), machine_of(stack), cache, say)
         parts.append(("/", _SYSTEM, of_archive(base.tar, base.sha256, cache, say)))
     rows = {(start + path, size): offsets for start, _, known in parts for path, size, offsets in known.rows}
     facts = {("packages", "base")[index]: known.facts() for index, (_, _, known) in enumerate(parts)}

@@ -15,7 +15,7 @@ from numdev.errors import DownloadFailed, HashMismatch, NumdevError
 from numdev.files import storage_errors
 from numdev.spec.stack import Stack
 from numdev.stacks import tools
-from numdev.stacks.lock import Locked, format_lock
+from numdev.stacks.lock import Locked, called, format_lock
 from numdev.stacks.platform import Platform
 from numdev.stacks.tools import Say
 
@@ -78,7 +78,7 @@ def _fetch(stack: Stack, missing: Mapping[str, Locked], platform: Platform, cach
         folder = Path(tempfile.mkdtemp(dir=cache / "wheels", prefix=".fetch-"))
     try:
         lock = folder / "missing.lock"
-        lock.write_bytes(format_lock(missing, stack.name))
+        lock.write_bytes(format_lock(missing, called(stack)))
         command = [
             *tools.pip(),
             "download",
@@ -138,7 +138,7 @@ def _failure(stack: Stack, wanted: Mapping[str, Locked], lines: list[str]) -> Nu
         return HashMismatch(
             f"Stack {stack.name}: the wheel that pip finds for {what} is not the one that is locked.",
             f"expected sha256 {listed or 'as locked'}, got {got[1]}",
-            OTHER_BUILD.format(stack=stack.name),
+            OTHER_BUILD.format(stack=called(stack)),
         )
     errors = [line for line in lines if "ERROR" in line or "error:" in line.lower()] or lines[-3:]
     names = ", ".join(f"{name} {package.version}" for name, package in wanted.items())
@@ -163,7 +163,7 @@ def _adopt(stack: Stack, package: Locked, folder: Path, platform: Platform, cach
         raise HashMismatch(
             f"Stack {stack.name}: {wheels[0].name} is not the file that is locked.",
             f"expected sha256 {' or '.join(package.hashes[:3])}, got {digest}",
-            OTHER_BUILD.format(stack=stack.name),
+            OTHER_BUILD.format(stack=called(stack)),
         )
     return keep(wheels[0], digest, cache)
 
@@ -208,5 +208,5 @@ def _refuse_other_build(stack: Stack, package: Locked, platform: Platform) -> No
         raise HashMismatch(
             f"Stack {stack.name}: pip offers {name}, which is not the build of {package.name} that is locked.",
             f"expected sha256 {' or '.join(package.hashes[:3])}, got {got}; nothing was downloaded",
-            OTHER_BUILD.format(stack=stack.name),
+            OTHER_BUILD.format(stack=called(stack)),
         )

@@ -38,12 +38,18 @@ class TableError(ValueError):
     """The table file is not one."""
 
 
+def unavailable() -> str:
+    """Why nothing of this may be executed here, or ""."""
+    machine = platform.machine()
+    return "" if machine in ("x86_64", "AMD64") else f"CPUID is an instruction of x86-64 processors; this is {machine}"
+
+
 class Cpuid:
     """The processor's CPUID instruction, or what stands for it under the launcher."""
 
     def __init__(self, instruction: bytes = INSTRUCTION) -> None:
-        if platform.machine() not in ("x86_64", "AMD64"):
-            raise OSError(f"CPUID is an instruction of x86-64 processors; this is {platform.machine()}")
+        if why := unavailable():
+            raise OSError(why)
         self._page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
         self._page.write(CODE.replace(INSTRUCTION, instruction))
         address = ctypes.addressof(ctypes.c_char.from_buffer(self._page))

@@ -231,6 +231,8 @@ def run(
     Raises:
         Failure: it could not be started, or this host cannot do it.
     """
+    if why := cpuids.unavailable():
+        raise Failure(why)
     if table.rewritten:
         patcher = Patcher(sites or Sites({}), find, skip)
         return Launcher(table, fault=REWRITTEN_FAULT, faulting=False, patcher=patcher).run(argv, environment)

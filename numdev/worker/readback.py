@@ -54,10 +54,13 @@ def read(table_file: Optional[str], emulated: bool = False) -> Dict[str, Any]:
         emulated: whether an emulator computes, whose own CPUID is then read.
     """
     found: Dict[str, Any] = {"python": platform.python_version(), "libc": " ".join(platform.libc_ver())}
+    found["machine"] = platform.machine()
     if table_file:
         found["cpuid"] = _cpuid(table_file)
-    if emulated:
+    if emulated and found["machine"] == "x86_64":
         found["identity"] = _identity()
+    if found["machine"] == "aarch64":
+        found["hwcap"] = _hwcap()
     found["versions"] = {
         name: str(getattr(sys.modules[name], "__version__", ""))
         for name in ("numpy", "onnxruntime", "torch", "tensorflow", "onnx")
@@ -96,6 +99,13 @@ def _identity() -> List[List[int]]:
     """The leaves that say which processor this is and what it has: leaf, subleaf and four registers each."""
     real = cpuids.Cpuid()
     return [[leaf, subleaf, *real(leaf, subleaf)] for leaf, subleaf in _IDENTITY]
+
+
+def _hwcap() -> List[str]:
+    """What an arm64 program knows its processor by: AT_HWCAP and AT_HWCAP2."""
+    getauxval = ctypes.CDLL(None).getauxval
+    getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+    return [hex(getauxval(key)) for key in (16, 26)]
 
 
 def _numpy_dispatch(features: List[str]) -> List[str]:

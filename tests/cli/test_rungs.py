@@ -30,7 +30,7 @@ def qemu(monkeypatch):
     def use(static: bool | None) -> None:
         found = Emulator("/nowhere/qemu", "qemu-x86_64 version 0 (a test's)", "0" * 64, bool(static))
         why = "QEMU's user mode is not installed"
-        monkeypatch.setattr(emulated, "find", lambda: (None, why) if static is None else (found, ""))
+        monkeypatch.setattr(emulated, "find", lambda *_: (None, why) if static is None else (found, ""))
         monkeypatch.setattr(emulated, "features", lambda emulator: AVX2)
         monkeypatch.setattr(emulated, "names", lambda emulator: {name: name for name in AVX2})
 

@@ -17,6 +17,7 @@ from numdev.engines import Ending, MemoryEngine, Played
 from numdev.errors import StorageFailed
 from numdev.run import execute, runfile
 from numdev.run.runfile import not_run, read_run
+from numdev.spec.architecture import own
 from numdev.store import Store
 
 WORKLOAD = "workloads: [{name: own, model: model.onnx, inputs: x.npz}]\n"
@@ -55,6 +56,7 @@ class TestRecords:
         assert record.factors == {
             "stack": "ort-1", "profile": "haswell", "features": "own", "vendor": "own", "model": "own", "caches": "own",
             "threads": 2, "optimization": "all", "precision": "float32", "batch": "all", "silicon": "native",
+            "architecture": own(),
         }  # fmt: skip
         assert record.causes.keys() == {"stack", "platform", "table", "workload", "worker"}
         assert record.environment["engine"] == "memory"

@@ -8,7 +8,9 @@ CAUSES = {"stack": "s", "platform": "p", "table": "host", "workload": "w", "work
 
 
 def cell(**factors) -> Cell:
-    return Cell("name", {**DEFAULTS, "stack": "one", **{key.replace("__", "."): v for key, v in factors.items()}})
+    # Whatever machine this is.
+    plain = {**DEFAULTS, "architecture": "x86_64", "stack": "one"}
+    return Cell("name", {**plain, **{key.replace("__", "."): v for key, v in factors.items()}})
 
 
 def test_the_digest_never_changes():
@@ -33,6 +35,7 @@ def test_every_cause_changes_it(cause):
         {"session__x": "1"},
         {"env__x": "1"},
         {"silicon": "emulated"},
+        {"architecture": "aarch64"},
         {"session__x": ""},
     ],
     ids=str,
@@ -77,3 +80,11 @@ def test_options(name):
 )
 def test_no_options(name):
     assert not OPTION.fullmatch(name)
+
+
+def test_a_cell_of_another_architecture_has_software_of_its_own(monkeypatch):
+    here, there = cell(), cell(architecture="aarch64")
+    for machine, mine, other in (("x86_64", here, there), ("arm64", there, here)):
+        monkeypatch.setattr("platform.machine", lambda name=machine: name)
+        assert (mine.foreign, mine.software) == (False, "one")
+        assert (other.foreign, other.software) == (True, f"one {other.architecture}")
