@@ -22,6 +22,7 @@ class Design:
     - `classes`: the class of each cell, int64 from 0; `kinds` of them.
     - `apart`: which classes count as different, a symmetrical (kinds, kinds) array of booleans; None where all do. It is
       not None where batches make classes that are equal as far as they can be compared.
+    - `labels`: the names of the levels by factor, in the order of their numbers; empty where they have none.
     """
 
     names: tuple[str, ...]
@@ -30,6 +31,7 @@ class Design:
     classes: np.ndarray
     kinds: int
     apart: np.ndarray | None = None
+    labels: tuple[tuple[str, ...], ...] = ()
 
     @property
     def cells(self) -> int:
@@ -59,6 +61,7 @@ class Design:
             names=tuple(self.names[place] for place in places),
             sizes=tuple(self.sizes[place] for place in places),
             columns=tuple(self.columns[place] for place in places),
+            labels=tuple(self.labels[place] for place in places) if self.labels else (),
         )
 
     def joint(self, blocks: Mapping[str, Sequence[str]]) -> Design:
@@ -70,7 +73,7 @@ class Design:
             known, codes = np.unique(codes, return_inverse=True) if space > 1 else (codes[:1], codes)
             sizes.append(max(1, len(known)))
             columns.append(codes.reshape(-1))
-        return replace(self, names=tuple(blocks), sizes=tuple(sizes), columns=tuple(columns))
+        return replace(self, names=tuple(blocks), sizes=tuple(sizes), columns=tuple(columns), labels=())
 
 
 def design(columns: Mapping[str, Sequence[object]], outcomes: Sequence[object]) -> Design:
@@ -79,33 +82,37 @@ def design(columns: Mapping[str, Sequence[object]], outcomes: Sequence[object]) 
     Raises:
         ValueError: a factor has another number of cells than there are outcomes.
     """
-    coded_columns, sizes = [], []
+    coded_columns, sizes, labels = [], [], []
     for name, levels in columns.items():
         if len(levels) != len(outcomes):
             raise ValueError(f"{name} has {len(levels)} cells, not {len(outcomes)}")
         known, codes = np.unique(np.asarray(levels), return_inverse=True)
         coded_columns.append(codes.reshape(-1).astype(np.int64))
         sizes.append(len(known))
+        labels.append(tuple(map(str, known)))
     known, classes = np.unique(np.asarray(outcomes), return_inverse=True)
-    return Design(tuple(columns), tuple(sizes), tuple(coded_columns), classes.reshape(-1), len(known))
+    classes = classes.reshape(-1)
+    return Design(tuple(columns), tuple(sizes), tuple(coded_columns), classes, len(known), labels=tuple(labels))
 
 
 def design_of(part: Partition) -> Design:
     """A workload's cells; noisy ones and those without a result are not among them."""
     cells = [cell for cell in part.cells if cell.comparable]
-    number = {each.name: place for place, each in enumerate(part.classes)}
-    classes = np.array([number[part.name(cell)] for cell in cells], np.int64)
-    columns, sizes = [], []
-    for name in part.levels:
-        seen: dict[str, int] = {}
-        columns.append(np.array([seen.setdefault(cell.levels[name], len(seen)) for cell in cells], np.int64))
-        sizes.append(len(seen))
+    place_of = {each.name: place for place, each in enumerate(part.classes)}
+    classes = np.array([place_of[part.name(cell)] for cell in cells], np.int64)
+    columns, labels = [], []
+    for name, levels in part.levels.items():
+        alive = {cell.levels[name] for cell in cells}
+        number = {level: place for place, level in enumerate(level for level in levels if level in alive)}
+        columns.append(np.array([number[cell.levels[name]] for cell in cells], np.int64))
+        labels.append(tuple(number))
     apart = None
     if any(each.alike or each.reshaped for each in part.classes):
         apart = np.array(
             [[part.differ(one.cells[0], other.cells[0]) for other in part.classes] for one in part.classes], bool
         )
-    return Design(tuple(part.levels), tuple(sizes), tuple(columns), classes, len(part.classes), apart)
+    sizes = tuple(map(len, labels))
+    return Design(tuple(part.levels), sizes, tuple(columns), classes, len(part.classes), apart, tuple(labels))
 
 
 def coded(columns: Sequence[np.ndarray], sizes: Sequence[int], cells: int) -> tuple[np.ndarray, int]:
