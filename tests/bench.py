@@ -90,7 +90,7 @@ def matrix_speed() -> None:
             seconds += time.perf_counter() - started
         if done.returncode not in (0, 4):
             sys.exit(done.stderr)
-        cells += sum(one["cells"] for one in json.loads(done.stdout)["workloads"])
+        cells += sum(sum(one["cells"].values()) for one in json.loads(done.stdout)["workloads"])
         runs += 1
     bare = bare_loop(matrix_file) * cells / len(load_matrix(matrix_file).cells)
     row(f"{cells} cells on the {engine.name} engine, {runs} runs", f"{seconds:.1f} s", "480 within 60 s")

@@ -171,7 +171,9 @@ def _shares(design: Design, sized: Distances | None) -> tuple[Indices, Indices, 
     """The indices by class and by distance, and what there is to say of what is missing."""
     shares, notes = indices(design, squares_of(design)), []
     if shares.why and shares.by:
-        notes.append(f"Shapley's shares: not computed, {shares.why}" if _some(shares) else f"shares: none, {shares.why}")
+        notes.append(
+            f"Shapley's shares: not computed, {shares.why}" if _some(shares) else f"shares: none, {shares.why}"
+        )
     if sized is None:
         return shares, Indices({}), notes
     measured = sized.measured[design.classes]
@@ -187,9 +189,7 @@ def _some(shares: Indices) -> bool:
     return any(one.alone is not None for one in shares.by.values())
 
 
-def _joint_status(
-    design: Design, name: str, blocks: Mapping[str, Sequence[str]], stand: Mapping[str, Standing]
-) -> str:
+def _joint_status(design: Design, name: str, blocks: Mapping[str, Sequence[str]], stand: Mapping[str, Standing]) -> str:
     joint = design.joint(blocks)
     return _statuses(joint, minimal(joint), blocks, stand)[name]
 

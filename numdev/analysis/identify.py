@@ -53,9 +53,7 @@ def standings(design: Design, sets: Minimal, linked: Mapping[str, Sequence[int]]
     return found
 
 
-def _confounded(
-    design: Design, name: str, components: Sequence[int], sets: Minimal
-) -> tuple[tuple[str, ...], ...]:
+def _confounded(design: Design, name: str, components: Sequence[int], sets: Minimal) -> tuple[tuple[str, ...], ...]:
     with_: list[tuple[str, ...]] = []
     if len(set(components)) > 1:
         place = design.names.index(name)

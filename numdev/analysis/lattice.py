@@ -59,7 +59,8 @@ def lattice(design: Design, squares: np.ndarray | None = None) -> Lattice | None
     count = len(design.names)
     if count > FACTORS:
         return None
-    still = [name for name in design.names if not within(design, _without(design, name), squares)]
+    # By the classes themselves, whatever the distance: classes of distance zero must not stand for each other.
+    still = [name for name in design.names if not within(design, _without(design, name))]
     moving = [name for name in design.names if name not in still]
     if still and design.complete:
         # Independent of all others and without effect: no set explains more or less for having them.
@@ -190,9 +191,7 @@ def _summed(codes: np.ndarray, weights: np.ndarray, space: int) -> tuple[np.ndar
     return codes[starts], np.add.reduceat(weights, starts)
 
 
-def _impure(
-    codes: np.ndarray, weights: np.ndarray, stride: int, kinds: int, own: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _impure(codes: np.ndarray, weights: np.ndarray, stride: int, kinds: int, own: int) -> tuple[np.ndarray, np.ndarray]:
     """Without groups of a single class, which add nothing, nor ever will as more factors are kept."""
     if len(codes) < _SPARSE:
         return codes, weights

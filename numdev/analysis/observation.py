@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+from numdev import digests
 
 OK = "ok"
 
@@ -28,7 +30,8 @@ class Observation:
     `status` is `ok`, `failed`, `timeout`, `oom`, `signal:N`, `unsupported`, `unrealised` or `lost`; `reason`
     says why it is not `ok`. A reference observation's `factors` hold only factors that change the
     mathematical task, such as batch. `cell` names the stored record. `dispatch`: what each library says that it
-    chose ({"OpenBLAS": "Haswell"}), empty where nothing was read back.
+    chose ({"OpenBLAS": "Haswell"}), empty where nothing was read back. `rounds`: `outcome_digest` of every inference of
+    the process, where there was more than one.
     """
 
     workload: str
@@ -40,3 +43,9 @@ class Observation:
     reference: bool
     cell: str
     dispatch: Mapping[str, str] = field(default_factory=dict, hash=False)
+    rounds: tuple[str, ...] = ()
+
+
+def outcome_digest(outputs: Iterable[OutputRef]) -> str:
+    """What the worker names one inference's outputs by: equal digests are equal bytes of all outputs."""
+    return digests.of_json(sorted([one.name, one.tensor] for one in outputs))

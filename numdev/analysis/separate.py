@@ -42,7 +42,7 @@ def separating(
         linked: the component of each level by factor, see identify.py.
         taken: cells that are there without a class; they are not asked for.
     """
-    if not design.cells or not sets.searched:
+    if not design.names or not design.cells or not sets.searched:
         return []
     search = _Search(design, sets, linked, taken)
     for factors in open_sets(sets):
