@@ -68,6 +68,7 @@ def _cell(item: Item, resolved: Resolved, timeout: float) -> dict[str, Any]:
         "session": item.cell.prefixed("session"),
         "environment": item.cell.prefixed("env"),
         "replicate": item.replicate,
+        "rounds": item.rounds,
         "timeout": timeout,
     }
 

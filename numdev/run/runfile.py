@@ -46,6 +46,7 @@ class Run(yamlfile.Strict):
     lowered: dict[str, str] = Field(default={}, description="profiles shown without features that the host lacks")
     workloads: dict[str, JsonValue]
     cells: list[RunCell]
+    source: dict[str, JsonValue] = Field(default={}, description="the matrix's file")
 
 
 def make_run(resolved: Resolved, plan: Plan, engine: dict[str, Any]) -> Run:
@@ -75,6 +76,7 @@ def make_run(resolved: Resolved, plan: Plan, engine: dict[str, Any]) -> Run:
         lowered=identities.lowered({**resolved.emulated, **resolved.profiles}),
         workloads={name: workload.json() for name, workload in sorted(resolved.workloads.items())},
         cells=[_cell(item, list(factors)) for item in plan.items],
+        source=matrix.source,
     )
 
 
@@ -138,6 +140,7 @@ def observe(cell: RunCell, record: Record) -> Observation:
         reference=cell.reference,
         cell=record.digest,
         dispatch=cpu.dispatch(record.realised),
+        rounds=tuple(record.rounds),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,7 +58,8 @@ class MatrixFile(yamlfile.Strict):
     workloads: list[str | dict[str, JsonValue]] = Field(min_length=1, max_length=1000)
     exclude: list[dict[str, str | int | list[str | int]]] = []
     include: list[dict[str, str | int]] = []
-    repeats: int = Field(default=1, ge=1, le=1000)
+    repeats: int = Field(default=1, ge=1, le=1000, description="runs of each cell, each in a fresh process")
+    rounds: int = Field(default=1, ge=1, le=1000, description="inferences inside each process, one after the other")
     reference: str | None = Field(default=None, description="the stack that computes the reference")
     baseline: dict[str, str | int] = {}
     limits: Limits = Limits()
@@ -72,7 +73,10 @@ class MatrixFile(yamlfile.Strict):
 
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix with everything resolved but stacks and profiles, which this layer does not know."""
+    """A matrix with everything resolved but stacks and profiles, which this layer does not know.
+
+    `source` is the file as data, for matrices that are made from it.
+    """
 
     path: Path
     factors: dict[str, list[Any]]
@@ -84,6 +88,8 @@ class Matrix:
     limits: Limits
     enforce: str = "cpuid"
     missing: str = "refuse"
+    rounds: int = 1
+    source: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -136,6 +142,8 @@ def load_matrix(path: Path) -> Matrix:
         limits=file.limits,
         enforce=file.enforce,
         missing=file.missing,
+        rounds=file.rounds,
+        source=file.model_dump(mode="json", exclude_unset=True),
     )
 
 

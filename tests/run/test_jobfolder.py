@@ -41,7 +41,7 @@ def test_layout(bench):
         {
             "id": item.digest, "workload": workload, "format": "onnx", "threads": 2, "optimization": "basic",
             "precision": "float32", "batch": 3, "session": {"a": "1"}, "environment": {"B": "c"},
-            "replicate": replicate, "timeout": 90.0,
+            "replicate": replicate, "rounds": 1, "timeout": 90.0,
         }
         for replicate, item in enumerate(items, 1)
     ]  # fmt: skip
