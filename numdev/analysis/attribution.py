@@ -126,7 +126,7 @@ def attribution(
         factors=factors,
         groups=groups,
         sufficient=sufficient,
-        complete=varied.cells > 0 and varied.complete,
+        complete=all(cell.comparable for cell in part.cells) and varied.cells > 0 and varied.complete,
         interactions=shares.interactions,
         missing=tuple(_ordered(cell, part) for cell in cells),
         notes=tuple(notes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field, JsonValue
@@ -144,8 +145,11 @@ def observe(cell: RunCell, record: Record) -> Observation:
     )
 
 
-def answer_of(run: Run, store: Store) -> Answer:
-    """The answer from what the store has of a run; cells that it lacks are missing, and counted as such."""
+def answer_of(run: Run, store: Store, factors: Sequence[str] = ()) -> Answer:
+    """The answer from what the store has of a run; cells that it lacks are missing, and counted as such.
+
+    `factors`: those to attribute to, see `analysis.answer`.
+    """
     # What this host could not show is said once, whatever was changed of it.
     cells = [cell for cell in run.cells if cell.reference or identity.compose(cell.factors) not in run.refused]
     found = [(cell, store.record(cell.digest)) for cell in cells if store.has(cell.digest)]
@@ -159,6 +163,7 @@ def answer_of(run: Run, store: Store) -> Answer:
         refused=identities.fewest(run.refused),
         lowered=run.lowered,
         notes=notes(found),
+        factors=factors,
     )
 
 

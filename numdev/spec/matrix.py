@@ -126,7 +126,7 @@ def load_matrix(path: Path) -> Matrix:
         problems += _rule_problems(file, workloads, str(path))
     if problems:
         raise InvalidInput(f"{path} is not a valid matrix.", sorted(set(problems)))
-    cells = list(_expand(file, list(workloads)))
+    cells = list(expand(file, list(workloads)))
     if not cells:
         raise InvalidInput(
             f"{path} has no cells.", [Problem(f"{path}: exclude", "leaves nothing to run", "exclude less")]
@@ -220,7 +220,8 @@ def _rule_problems(file: MatrixFile, workloads: dict[str, Any], where: str) -> I
                         yield Problem(f"{place}.{key}", f"{one!r} is not a level here", f"there are: {known}")
 
 
-def _expand(file: MatrixFile, workloads: list[str]) -> Iterator[Cell]:
+def expand(file: MatrixFile, workloads: list[str]) -> Iterator[Cell]:
+    """The cells of a valid file whose workloads have these names."""
     seen: set[str] = set()
     keys = list(file.factors)
     for workload in workloads:
