@@ -86,13 +86,23 @@ def design(columns: Mapping[str, Sequence[object]], outcomes: Sequence[object]) 
     for name, levels in columns.items():
         if len(levels) != len(outcomes):
             raise ValueError(f"{name} has {len(levels)} cells, not {len(outcomes)}")
-        known, codes = np.unique(np.asarray(levels), return_inverse=True)
-        coded_columns.append(codes.reshape(-1).astype(np.int64))
+        codes, known = _numbered(levels)
+        coded_columns.append(codes)
         sizes.append(len(known))
         labels.append(tuple(map(str, known)))
-    known, classes = np.unique(np.asarray(outcomes), return_inverse=True)
-    classes = classes.reshape(-1)
+    classes, known = _numbered(outcomes)
     return Design(tuple(columns), tuple(sizes), tuple(coded_columns), classes, len(known), labels=tuple(labels))
+
+
+def _numbered(values: Sequence[object]) -> tuple[np.ndarray, list[object]]:
+    """Numbers in the place of values, int64 in the order of the values, and the values."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biu":
+        known, codes = np.unique(values, return_inverse=True)
+        return codes.reshape(-1).astype(np.int64), known.tolist()
+    # Of texts and digests sorting a million is slow, and looking them up is not.
+    values = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    number = {value: place for place, value in enumerate(sorted(set(values)))}
+    return np.fromiter(map(number.__getitem__, values), np.int64, len(values)), list(number)
 
 
 def design_of(part: Partition) -> Design:

@@ -153,6 +153,7 @@ def answer_of(run: Run, store: Store, factors: Sequence[str] = ()) -> Answer:
     # What this host could not show is said once, whatever was changed of it.
     cells = [cell for cell in run.cells if cell.reference or identity.compose(cell.factors) not in run.refused]
     found = [(cell, store.record(cell.digest)) for cell in cells if store.has(cell.digest)]
+    store.flush()
     return answer(
         [observe(cell, record) for cell, record in found],
         store.load,
