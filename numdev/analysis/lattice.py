@@ -10,11 +10,13 @@ where d2 is the squared distance of two cells' classes. With d2 = [the classes d
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from numdev.analysis.design import CODES, Design, coded, dense
+from numdev.analysis.design import Design, coded, dense
 
 # All 2**k sets of at most so many factors are valued.
 FACTORS = 10
@@ -23,6 +25,10 @@ PIECE = 1 << 20
 # Rows that all steps of a lattice together may look at: some tens of seconds.
 ROWS = 1 << 29
 _SPARSE = 1 << 14
+# Bits of a code, and of a code with a weight.
+WIDTH = 62
+# Designs of so many rows are shared among threads, by the first few factors.
+THREADS, _LARGE, _SPLIT = 2, 1 << 16, 3
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,9 @@ def _mapped(bits: list[int]) -> np.ndarray:
     return found
 
 
+Part = tuple[int, int, np.ndarray, np.ndarray, int, int]
+
+
 class _TooMuch(Exception):
     """More rows than there is time for."""
 
@@ -103,50 +112,65 @@ class _TooMuch(Exception):
 class _Walk:
     """Decides on one factor after the other: a kept one is a higher digit of the codes, a dropped one is none any more.
 
-    Where a factor is dropped, equal rows become one with the sum of their weights, so that most sets see few rows.
+    Digits are whole bits, the class the lowest one. Where a factor is dropped, equal rows become one with the sum of their
+    weights, so that most sets see few rows.
     """
 
     def __init__(self, design: Design, squares: np.ndarray | None, order: list[int]) -> None:
         self.names = design.names
         self.order = order
-        self.sizes = [design.sizes[place] for place in order]
+        self.bits = [(design.sizes[place] - 1).bit_length() for place in order]
         self.found = np.zeros(1 << len(order))
         self.left = ROWS
-        classes, self.kinds, self.own = _classes(design, squares)
-        self.kernel = _Kernel(self.kinds, self.own, squares)
-        self.space = self.kinds
-        for size in self.sizes:
-            self.space *= size
-        self.codes = classes
-        if self.space < CODES:
-            columns = [*(design.columns[place] for place in order), classes]
-            self.codes, _ = coded(columns, [*self.sizes, self.kinds], design.cells)
-        self.weights = np.ones(design.cells, np.int64)
+        classes, kinds, own = _classes(design, squares)
+        self.low = (kinds - 1).bit_length()
+        self.kernel = _Kernel(kinds, own, squares)
+        self.width = sum(self.bits) + self.low
+        self.codes = np.zeros(design.cells, np.int64)
+        if self.width <= WIDTH:
+            for place, bits in zip(order, self.bits, strict=True):
+                self.codes = self.codes << bits | design.columns[place]
+            self.codes = self.codes << self.low | classes
 
     def result(self) -> Lattice | None:
-        if self.space >= CODES:
+        if self.width > WIDTH:
             return None
-        codes, weights = _summed(self.codes, self.weights, self.space)
+        codes, weights = _summed(self.codes, np.ones(len(self.codes), np.int64), self.width)
+        parts = [(0, 0, codes, weights, self.width, self.width)]
         try:
-            self.walk(0, 0, codes, weights, self.space, self.space)
+            if len(codes) < _LARGE or len(self.order) < _SPLIT:
+                self.walk(*parts[0])
+            else:
+                for _ in range(_SPLIT):
+                    parts = [part for whole in parts for part in self.step(*whole)]
+                # numpy lets other threads run while it sorts and sums.
+                with ThreadPoolExecutor(THREADS) as pool:
+                    list(pool.map(lambda part: self.walk(*part), parts))
         except _TooMuch:
             return None
         return Lattice(self.names, self.found)
 
-    def walk(self, depth: int, mask: int, codes: np.ndarray, weights: np.ndarray, stride: int, space: int) -> None:
+    def step(
+        self, depth: int, mask: int, codes: np.ndarray, weights: np.ndarray, undecided: int, width: int
+    ) -> Iterator[Part]:
+        """Keeps the next factor, and drops it."""
+        below, less = undecided - self.bits[depth], width - self.bits[depth]
+        kept = _impure(codes, weights, below, self.low, self.kernel.own)
+        yield depth + 1, mask | 1 << self.order[depth], *kept, below, width
+        rest = codes >> undecided << below | codes & (1 << below) - 1
+        yield depth + 1, mask, *_summed(rest, weights, less), below, less
+
+    def walk(self, depth: int, mask: int, codes: np.ndarray, weights: np.ndarray, undecided: int, width: int) -> None:
         self.left -= len(codes)
         if self.left < 0:
             raise _TooMuch
         if not len(codes):
             return
         if depth == len(self.order):
-            self.found[mask] = self.kernel(codes // self.kinds, codes % self.kinds, weights)
+            self.found[mask] = self.kernel(codes >> self.low, codes & (1 << self.low) - 1, weights)
             return
-        below, rest = stride // self.sizes[depth], space // self.sizes[depth]
-        kept = _impure(codes, weights, below, self.kinds, self.own)
-        self.walk(depth + 1, mask | 1 << self.order[depth], *kept, below, space)
-        dropped = _summed(codes // stride * below + codes % below, weights, rest)
-        self.walk(depth + 1, mask, *dropped, below, rest)
+        for part in self.step(depth, mask, codes, weights, undecided, width):
+            self.walk(*part)
 
 
 def within(design: Design, factors: list[str], squares: np.ndarray | None = None) -> float:
@@ -154,8 +178,10 @@ def within(design: Design, factors: list[str], squares: np.ndarray | None = None
     some = design.of_factors(factors)
     classes, kinds, own = _classes(design, squares)
     groups, number = dense(*coded(some.columns, some.sizes, design.cells))
-    codes, weights = _summed(groups * kinds + classes, np.ones(design.cells, np.int64), number * kinds)
-    return _Kernel(kinds, own, squares)(codes // kinds, codes % kinds, weights)
+    low = (kinds - 1).bit_length()
+    width = (number - 1).bit_length() + low if number else low
+    codes, weights = _summed(groups << low | classes, np.ones(design.cells, np.int64), width)
+    return _Kernel(kinds, own, squares)(codes >> low, codes & (1 << low) - 1, weights)
 
 
 def _classes(design: Design, squares: np.ndarray | None) -> tuple[np.ndarray, int, int]:
@@ -173,30 +199,41 @@ def _classes(design: Design, squares: np.ndarray | None) -> tuple[np.ndarray, in
     return np.where(alone, own, number)[design.classes], own + 1, own
 
 
-def _summed(codes: np.ndarray, weights: np.ndarray, space: int) -> tuple[np.ndarray, np.ndarray]:
-    """The codes that occur, in order and once each, and the sums of their weights."""
-    if space <= 8 * len(codes) + 4096:
-        counted = np.bincount(codes, weights, space)
+def _summed(codes: np.ndarray, weights: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """The codes that occur, of `width` bits, in order and once each, and the sums of their weights."""
+    if 1 << width <= 8 * len(codes) + 4096:
+        counted = np.bincount(codes, weights, 1 << width)
         codes = np.flatnonzero(counted)
         return codes, counted[codes].astype(np.int64)
     bits = int(weights.max()).bit_length()
-    if space << bits < CODES:
+    if width + bits <= WIDTH:
         # One number for both: sorting these is much faster than sorting by one and taking the other along.
-        packed = np.sort(codes << bits | weights)
-        codes, weights = packed >> bits, packed & ((1 << bits) - 1)
+        packed = codes << bits | weights
+        packed.sort()
+        codes, weights = packed >> bits, packed & (1 << bits) - 1
     else:
         order = np.argsort(codes, kind="stable")
         codes, weights = codes[order], weights[order]
-    starts = np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))
-    return codes[starts], np.add.reduceat(weights, starts)
+    starts = _starts(codes)
+    return (codes, weights) if len(starts) == len(codes) else (codes[starts], np.add.reduceat(weights, starts))
 
 
-def _impure(codes: np.ndarray, weights: np.ndarray, stride: int, kinds: int, own: int) -> tuple[np.ndarray, np.ndarray]:
+def _starts(groups: np.ndarray) -> np.ndarray:
+    """Where each group begins, of numbers in order."""
+    first = np.empty(len(groups), bool)
+    first[:1] = True
+    np.not_equal(groups[1:], groups[:-1], out=first[1:])
+    return np.flatnonzero(first)
+
+
+def _impure(
+    codes: np.ndarray, weights: np.ndarray, undecided: int, low: int, own: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Without groups of a single class, which add nothing, nor ever will as more factors are kept."""
     if len(codes) < _SPARSE:
         return codes, weights
-    groups, classes = codes // stride, codes % kinds
-    starts = np.flatnonzero(np.concatenate(([True], groups[1:] != groups[:-1])))
+    classes = codes & (1 << low) - 1
+    starts = _starts(codes >> undecided)
     counts = np.diff(np.append(starts, len(codes)))
     differs = classes != np.repeat(classes[starts], counts)
     if own >= 0:
@@ -216,13 +253,36 @@ class _Kernel:
     def __call__(self, groups: np.ndarray, classes: np.ndarray, weights: np.ndarray) -> float:
         if not len(groups):
             return 0.0
-        starts = np.flatnonzero(np.concatenate(([True], groups[1:] != groups[:-1])))
+        starts = _starts(groups)
         sizes = np.add.reduceat(weights, starts)
         if self.squares is None:
             # Whole numbers up to here: what is zero is exactly zero.
             same = np.add.reduceat(np.where(classes == self.own, weights, weights * weights), starts)
             return float(((sizes * sizes - same) / (2 * sizes)).sum())
-        numbers = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(groups))))
+        rows = np.diff(np.append(starts, len(groups)))
+        # A product of matrices does many at once; where groups have few classes, most of these would be zeros.
+        few = float(np.square(rows).sum()) * 4 < len(starts) * self.kinds**2
+        return self._few(classes, weights, rows, sizes) if few else self._dense(classes, weights, starts, rows, sizes)
+
+    def _few(self, classes: np.ndarray, weights: np.ndarray, rows: np.ndarray, sizes: np.ndarray) -> float:
+        """Pairs of rows one after the other: the first with the next, with the one after that, and so on."""
+        assert self.squares is not None
+        left = np.repeat(rows, rows) - (np.arange(len(classes)) - np.repeat(np.cumsum(rows) - rows, rows)) - 1
+        share = weights / np.repeat(sizes, rows)
+        result, step = 0.0, 1
+        at = np.flatnonzero(left >= step)
+        while len(at):
+            pairs = self.squares[classes[at], classes[at + step]]
+            result += float((share[at] * weights[at + step] * pairs).sum())
+            step += 1
+            at = at[left[at] >= step]
+        return result
+
+    def _dense(
+        self, classes: np.ndarray, weights: np.ndarray, starts: np.ndarray, rows: np.ndarray, sizes: np.ndarray
+    ) -> float:
+        assert self.squares is not None
+        numbers = np.repeat(np.arange(len(starts)), rows)
         step = max(1, PIECE // self.kinds)
         result = 0.0
         for first in range(0, len(starts), step):

@@ -186,6 +186,7 @@ def test_too_many_rows_are_given_up_and_said(monkeypatch):
 def test_many_cells_leave_out_what_is_pure_and_lose_nothing(monkeypatch):
     """The ways that only large designs take."""
     monkeypatch.setattr(lattices, "_SPARSE", 1)
+    monkeypatch.setattr(lattices, "_LARGE", 1)
     rng = np.random.default_rng(1)
     levels = rng.integers(0, 4, (4, 400))
     for classes in (levels[0] * 4 + levels[2], rng.integers(0, 300, 400), np.arange(400)):
