@@ -206,3 +206,45 @@ def test_a_race_inside_the_process_is_told_apart(numdev, place, plays):
     repeats = found["repeats"]
     assert (repeats["comparisons"], repeats["bound"]) == (2, None)
     assert (repeats["inside"], repeats["unsteady"], repeats["inside_bound"]) == (156, 1, None)
+
+
+def records(place):
+    return sorted((place / "numdev-store" / "records").glob("*/*.json"))
+
+
+def test_a_damaged_record_is_named_and_nothing_is_claimed(numdev, place, plays):
+    plays()
+    assert numdev("matrix", "run", "m.yaml").code == 0
+    path = records(place)[0]
+    path.write_text(path.read_text().replace('"ok"', '"oom"'))
+    done = numdev("analyze")
+    assert (done.code, done.out) == (10, "")
+    assert f"{path.relative_to(place)} is damaged" in done.err
+
+
+def test_records_of_two_schemas_are_read_together(numdev, place, plays):
+    """With `rounds` a record is of schema 2: an older one beside it is as good."""
+
+    def steady(stack, cell, table):
+        later = ({"y": np.zeros(3)},) * (cell["rounds"] - 1)
+        return Played({"y": np.zeros(3)}, rounds=later)
+
+    plays(steady)
+    write(place, "factors: {stack: [one]}\n")
+    assert numdev("matrix", "run", "m.yaml").code == 0
+    write(place, "factors: {stack: [two]}\nrounds: 3\n")
+    assert numdev("matrix", "run", "m.yaml").code == 0
+    assert sorted(json.loads(path.read_text())["record"] for path in records(place)) == [1, 1, 2, 2]
+    runs = place / "numdev-store" / "runs" / "m.json"
+    run = json.loads(runs.read_text())
+    older = [path for path in records(place) if json.loads(path.read_text())["record"] == 1]
+    for path in older:
+        data = json.loads(path.read_text())
+        cell = {"digest": data["digest"], "workload": data["workload"], "replicate": 1, "reference": False}
+        run["cells"].append({**cell, "factors": {"stack": "one", "profile": "host"}})
+    run["factors"]["stack"] = ["one", "two"]
+    runs.write_text(json.dumps(run))
+    for found in analysed(numdev, "m").values():
+        assert found["cells"] == {"ok": 2}
+        assert found["factors"]["stack"]["status"] == "no effect"
+        assert found["repeats"]["inside"] == 2
