@@ -24,7 +24,8 @@ MOST_INTERACTIONS = 3
 def verdict(found: Attribution, repeated: Repeats, classes: int) -> tuple[str, ...]:
     """One sentence for each thing there is to say; the causes first."""
     if classes == 0:
-        return ("nothing can be said: no cell has a class",)
+        nothing = "nothing can be said: no cell has a class"
+        return (nothing, _noise(repeated)) if repeated.noisy else (nothing,)
     by = _by_status(found)
     said = list(blamed(found))
     if classes == 1:
