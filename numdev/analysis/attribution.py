@@ -68,7 +68,7 @@ class Attribution:
     """`factors` by name and `groups` by the names of families.py, of which all are there; `sufficient` sets of groups.
 
     `complete`: every combination of levels has a class, so that shares are not borrowed. `missing`: the fewest cells that
-    would identify all factors. `interactions`: what only several factors together explain; in complete designs. `notes`: what
+    would identify all factors. `interactions`: what only several factors together explain. `notes`: what
     could not be computed, and why.
     """
 

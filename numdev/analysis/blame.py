@@ -85,7 +85,7 @@ def share(value: float | None) -> str:
 
 def _interactions(found: Attribution) -> list[str]:
     some = [
-        f"{share(one.share)} by {' and '.join(map(title, one.factors))}"
+        ("" if one.share is None else f"{share(one.share)} by ") + " and ".join(map(title, one.factors))
         for one in found.interactions[:MOST_INTERACTIONS]
     ]
     left = len(found.interactions) - len(some)

@@ -9,8 +9,8 @@ describe the cells that have a class, a census and no sample. F is the set of al
 - shapley: f's mean gain in v over all orders in which factors are added (Owen 2014), by enumeration of all sets. The
   shares of all factors sum to v(F), which is 1.
 - interaction of U, in complete designs: the sum over S in U of (-1)**(|U| - |S|) v(S), which is the variance component of
-  U (Hoeffding 1948, Sobol 1993): what only all of U together explain. It is not given for incomplete designs, where
-  components are no shares of anything.
+  U (Hoeffding 1948, Sobol 1993): what only all of U together explain. In incomplete designs components are no shares of
+  anything, and pairs of factors are named for which four cells show it (squares.py).
 
 In an incomplete design `alone` and `shapley` also count what a factor only borrows from factors that vary together with
 it; which factors these are is identify.py's to say.
@@ -18,14 +18,16 @@ it; which factors these are is identify.py's to say.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import factorial
 
 import numpy as np
 
 from numdev.analysis.design import Design
 from numdev.analysis.lattice import FACTORS, Lattice, lattice, within
+from numdev.analysis.squares import bent
 
 # Shares below this are the rounding of sums that are zero.
 ROUNDING = 1e-9
@@ -44,10 +46,10 @@ class Index:
 
 @dataclass(frozen=True)
 class Interaction:
-    """The share of the differences that only these factors together explain."""
+    """Factors that explain something only together, and which share of the differences: None in incomplete designs."""
 
     factors: tuple[str, ...]
-    share: float
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def indices(design: Design, squares: np.ndarray | None = None) -> Indices:
         name: Index(_share(values[1 << place]), _share(values[full] - values[full ^ 1 << place]), shares[place])
         for place, name in enumerate(design.names)
     }
-    return Indices(by, interactions(found) if design.complete else ())
+    return Indices(by, interactions(found) if design.complete else pairs(design, by))
 
 
 def _few(design: Design, squares: np.ndarray | None, total: float) -> Indices:
@@ -117,7 +119,13 @@ def interactions(found: Lattice) -> tuple[Interaction, ...]:
         for mask in range(len(parts))
         if mask & (mask - 1) and parts[mask] > ROUNDING
     ]
-    return tuple(sorted(named, key=lambda one: (-round(one.share, 9), len(one.factors), one.factors)))
+    return tuple(sorted(named, key=lambda one: (-round(one.share or 0, 9), len(one.factors), one.factors)))
+
+
+def pairs(design: Design, by: Mapping[str, Index]) -> tuple[Interaction, ...]:
+    """The pairs of factors that some four cells show to act together."""
+    moving = [name for name in design.names if by[name].total]
+    return tuple(Interaction(pair) for pair in combinations(moving, 2) if bent(design, *pair))
 
 
 def _names(factors: Sequence[str], mask: int) -> tuple[str, ...]:

@@ -44,8 +44,11 @@ def separating(
     """
     if not design.names or not design.cells or not sets.searched:
         return []
+    open_ = open_sets(sets)
+    if not open_ and all(name in sets.core or len(set(parts)) == 1 for name, parts in linked.items()):
+        return []
     search = _Search(design, sets, linked, taken)
-    for factors in open_sets(sets):
+    for factors in open_:
         search.join([design.names.index(name) for name in factors])
     search.connect()
     return [Asked(row, tuple(design.names[place] for place in sorted(for_))) for row, for_ in search.asked.items()]

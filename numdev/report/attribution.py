@@ -12,6 +12,7 @@ from rich.text import Text
 
 from numdev.analysis.attribution import FactorShare, GroupShare
 from numdev.analysis.blame import TITLES, share
+from numdev.analysis.indices import Interaction
 from numdev.analysis.result import Answer, WorkloadAnswer
 from numdev.analysis.sentences import listed, plural, spread_sentence, title
 
@@ -64,7 +65,7 @@ def _lines(one: WorkloadAnswer) -> Grid:
     for about, texts in (
         ("sufficient", _sets(one)),
         ("outputs", _outputs(one)),
-        ("combined", [f"{_named(each.factors)}: {share(each.share)}" for each in one.interactions]),
+        ("combined", [_combined(each) for each in one.interactions]),
         ("not identified", _open(one)),
         ("cells to add", [_levels(cell, one.levels) for cell in one.missing_cells]),
         ("noisy", _noisy(one)),
@@ -81,6 +82,10 @@ def _lines(one: WorkloadAnswer) -> Grid:
 
 def _named(factors: Sequence[str]) -> str:
     return " and ".join(map(title, factors)) or "nothing"
+
+
+def _combined(each: Interaction) -> str:
+    return _named(each.factors) + ("" if each.share is None else f": {share(each.share)}")
 
 
 def _sets(one: WorkloadAnswer) -> list[str]:

@@ -145,6 +145,10 @@ def check(design: Planted, which: str) -> None:
         told = {frozenset(each.factors) for each in one.interactions}
         assert all(some <= design.causes for some in told), which
         assert (design.causes in told) == (len(design.causes) > 1), which
+    shown = {frozenset(each.factors) for each in one.interactions if len(each.factors) == 2}
+    if design.shape != "complete":
+        assert shown == squares(design), which
+        assert all(some <= design.causes for some in shown), which
     if design.shape == "aliased":
         assert {name for name, each in status.items() if each == "not identified"} == set(design.pair), which
         assert one.factors[design.pair[0]].not_identified.varies_with == ((design.pair[1],),), which
@@ -154,6 +158,21 @@ def check(design: Planted, which: str) -> None:
     assert all(sum(each.runs.values()) == REPEATS for each in one.noise), which
     if design.shape in ("aliased", "fraction", "missing"):
         settled(design, one, which)
+
+
+def squares(design: Planted) -> set[frozenset[str]]:
+    """Pairs of factors with four cells, all else equal, in which neither factor alone accounts for the classes."""
+    good = {cell: outcomes[0] for cell, outcomes in design.runs.items() if len(set(outcomes)) == 1}
+    found = set()
+    for ac, bd in itertools.combinations(good, 2):
+        at = [n for n in range(len(ac)) if ac[n] != bd[n]]
+        if len(at) == 2:
+            ad, bc = (tuple(bd[m] if m == n else ac[m] for m in range(len(ac))) for n in at)
+            if ad in good and bc in good:
+                y = [good[cell] for cell in (ac, ad, bc, bd)]
+                if not (y[0] == y[1] and y[2] == y[3]) and not (y[0] == y[2] and y[1] == y[3]):
+                    found.add(frozenset(list(design.order)[n] for n in at))
+    return found
 
 
 def settled(design: Planted, one, which: str) -> None:

@@ -15,6 +15,7 @@ from numdev.analysis.design import Design, coded, design
 from numdev.analysis.indices import ROUNDING, indices
 from numdev.analysis.lattice import lattice, within
 from numdev.analysis.minimal import minimal
+from numdev.analysis.squares import bent
 
 EXACT = pytest.approx
 
@@ -138,6 +139,8 @@ def test_interactions_are_the_components_of_the_variance(some):
         if len(kept) > 1 and whole > 1e-12 and size / whole > ROUNDING
     }
     assert {one.factors: one.share for one in found.interactions} == EXACT(expected, abs=1e-12)
+    together = {pair for factors in expected for pair in itertools.combinations(factors, 2)}
+    assert {pair for pair in itertools.combinations(some.names, 2) if bent(some, *pair)} == together
 
 
 @given(designs())
