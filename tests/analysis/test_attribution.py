@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from numdev.analysis import Observation, OutputRef, answer
+from numdev.analysis import Observation, OutputRef, answer, distances
 from numdev.analysis.families import families, family
 from numdev.digests import of_bytes
 from numdev.report import print_answer, print_attribution
@@ -260,3 +260,74 @@ def test_factors_not_asked_for_are_one():
     every = cells.ask()
     assert one.factors["profile"].shapley == every.factors["profile"].shapley
     assert one.groups["software"] == every.groups["software"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_magnitude_by_definition(seed):
+    """R-squared of squared relative L2 distances between all pairs of cells, summed over outputs."""
+    rng = np.random.default_rng(seed)
+    base = {"a": rng.normal(size=(3, 4)), "b": rng.normal(size=5).astype(np.float32)}
+    made = {}
+    cells = Cells(stack=["s", "t", "u"], profile=["p", "q"])
+
+    def outcome(stack, profile):
+        shift = made.setdefault((stack, profile), rng.integers(0, 3) * 10.0 ** -rng.integers(0, 3))
+        return {name: array + array.dtype.type(shift) for name, array in base.items()}
+
+    one = cells.fill(outcome).ask()
+    arrays = {levels: outcome(*levels) for levels in made}
+    first = arrays["s", "p"]
+    square = {
+        (x, y): sum(
+            np.square(np.float64(arrays[x][name]) - np.float64(arrays[y][name])).sum()
+            / np.square(np.float64(first[name])).sum()
+            for name in base
+        )
+        for x, y in itertools.combinations(arrays, 2)
+    }
+
+    def spread(groups):
+        return sum(square.get((x, y), 0) / len(group) for group in groups for x, y in itertools.combinations(group, 2))
+
+    whole = spread([list(arrays)])
+    for place, name in enumerate(("stack", "profile")):
+        groups = [[at for at in arrays if at[place] == level] for level in cells.order[name]]
+        rest = [[at for at in arrays if at[1 - place] == level] for level in cells.order[("profile", "stack")[place]]]
+        size = one.factors[name].magnitude
+        if whole:
+            assert size.alone == pytest.approx(1 - spread(groups) / whole, abs=1e-12)
+            assert size.total == pytest.approx(spread(rest) / whole, abs=1e-12)
+        else:
+            assert size.alone is None
+
+
+def test_classes_too_large_to_measure_are_said(monkeypatch):
+    monkeypatch.setattr(distances, "MOST", 10)
+    one = Cells(stack=["a", "b"]).fill(lambda stack: X + (stack == "a")).ask()
+    assert one.factors["stack"].magnitude.alone is None
+    assert one.factors["stack"].alone == 1
+    assert one.attribution_notes == ("magnitudes: too many large classes to measure all their distances",)
+
+
+def test_more_than_ten_factors_have_no_fair_shares_and_that_is_said():
+    cells = Cells(**{f"env__F{n}": ["0", "1"] for n in range(11)})
+    rows = [tuple("1" if n == m else "0" for n in range(11)) for m in range(-1, 11)]
+    for row in rows:
+        cells.add(row, X + (row[4] == "1"))
+    one = cells.ask()
+    assert {name for name, each in one.factors.items() if each.status == "cause"} == {"env.F4"}
+    assert all(each.shapley is None for each in one.factors.values())
+    assert one.factors["env.F4"].total > 0
+    assert one.attribution_notes == ("Shapley's shares: not computed, more than 10 factors",)
+    named = cells.ask(factors=["env.F4", "env.F5"])
+    assert set(named.factors) == {"env.F4", "env.F5", "(others)"}
+    assert named.factors["env.F4"].shapley is not None
+
+
+def test_a_cell_that_is_there_and_noisy_is_not_asked_for():
+    """Of the two cells that would tell stack from threads, one has been run."""
+    cells = Cells(stack=["a", "b"], threads=["1", "2"])
+    cells.add("a1", X).add("b2", X + 1).add("a2", X + 2).add("a2", X + 3, 1)
+    one = cells.ask()
+    assert one.missing_cells == ({"stack": "b", "threads": "1"},)
+    assert one.cells == {"noisy": 1, "ok": 2}
