@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from numdev import cpu, files
+from numdev import cpu, digests, files
 from numdev.analysis.deviation import compare
 from numdev.analysis.pairs import Pairs
 from numdev.analysis.ulp import steps
@@ -27,6 +27,7 @@ from numdev.engines.local import interpreter
 from numdev.spec.matrix import load_matrix
 from numdev.spec.stack import load_stack
 from numdev.stacks import finder, known_site, site_for
+from numdev.store import Record, Store
 from numdev.worker import filter as filters
 from numdev.worker import launcher, tracing
 from numdev.worker.cpuid import Table
@@ -101,7 +102,7 @@ def matrix_speed() -> None:
             seconds += time.perf_counter() - started
         if done.returncode not in (0, 4):
             sys.exit(done.stderr)
-        cells += sum(one["cells"] for one in json.loads(done.stdout)["workloads"])
+        cells += sum(sum(one["cells"].values()) for one in json.loads(done.stdout)["workloads"])
         runs += 1
     bare = bare_loop(matrix_file) * cells / len(load_matrix(matrix_file).cells)
     row(f"{cells} cells on the {engine.name} engine, {runs} runs", f"{seconds:.1f} s", "480 within 60 s")
@@ -284,10 +285,72 @@ def ulp_speed() -> None:
     tracemalloc.stop()
 
 
+ANALYSIS = """
+import hashlib, resource, sys, time
+import numpy as np
+from numdev.analysis.design import design
+from numdev.analysis.indices import indices
+from numdev.analysis.minimal import minimal
+levels = np.indices((4,) * 10, dtype=np.int8).reshape(10, -1)
+kinds = levels[0].astype(int) * 64 + levels[3] * 16 + levels[5] * 4 + (levels[1] > 1) * levels[7]
+digests = np.array([hashlib.sha256(b"%d" % kind).digest() for kind in range(256)])
+outcomes = digests[kinds]
+kept = np.random.default_rng(0).random(len(kinds)) > float(sys.argv[1])
+columns = {f"factor{n}": column[kept] for n, column in enumerate(levels)}
+outcomes = outcomes[kept]
+points = np.random.default_rng(0).normal(size=(256, 3))
+started = time.perf_counter()
+found = design(columns, outcomes)
+sets = minimal(found)
+by_class = indices(found)
+squares = np.square(points[:, None] - points[None]).sum(-1)[: found.kinds, : found.kinds]
+by_size = indices(found, squares)
+seconds = time.perf_counter() - started
+assert sets.core == ("factor0", "factor1", "factor3", "factor5", "factor7"), sets
+assert by_class.by["factor0"].shapley and by_size.by["factor0"].shapley
+print(found.cells, found.kinds, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def analysis_speed() -> None:
+    """Classes, minimal sets, and all indices of ten factors by both distances, from the digests of outputs."""
+    for gaps, what in (("0", "complete"), ("0.03", "3 % missing")):
+        done = subprocess.run([sys.executable, "-c", ANALYSIS, gaps], capture_output=True, text=True, check=True)
+        cells, _, seconds, memory = map(float, done.stdout.split())
+        row(f"{cells:,.0f} cells, ten factors, {what}", f"{seconds:.1f} s", f"10 s, 1 GiB: {memory:.0f} MiB")
+
+
+def store_speed(count: int = 100_000) -> None:
+    """A store of many records: opened, read from its files, and read again by its index."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "store"
+        Store.open(folder, create=True)
+        for number in range(count):
+            digest = digests.of_json(number)
+            factors = {"stack": "s", "threads": number}
+            made = Record(record=1, digest=digest, workload="w", factors=factors, replicate=1, status="failed")
+            data = made.json_data()
+            path = folder / "records" / digest[:2] / f"{digest}-1.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({**data, "sha256": digests.of_json(data)}))
+        time.sleep(3)
+        row(f"opening a store of {count:,} records", f"{timed(lambda: Store.open(folder)):.2f} s", "no file is read")
+        first = timed(lambda: list(Store.open(folder).records()))
+        second = timed(lambda: list(Store.open(folder).records()))
+        row("  reading all of them, by files and by the index", f"{first:.1f} s, {second:.1f} s", "the index is faster")
+
+
 def main() -> None:
     """`bench.py launcher` measures that alone."""
     print(f"{cpu.host().brand}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
-    parts = {"rebuild": rebuild_speed, "matrix": matrix_speed, "launcher": launcher_speed, "ulp": ulp_speed}
+    parts = {
+        "analysis": analysis_speed,
+        "store": store_speed,
+        "rebuild": rebuild_speed,
+        "matrix": matrix_speed,
+        "launcher": launcher_speed,
+        "ulp": ulp_speed,
+    }
     for name in sys.argv[1:] or parts:
         parts[name]()
 

@@ -6,20 +6,33 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
+from numdev.analysis.attribution import attribution
+from numdev.analysis.blame import blamed, verdict
 from numdev.analysis.classes import NOISY, Class, Load, Partition, partition
 from numdev.analysis.deviation import Deviation
 from numdev.analysis.effects import effect
 from numdev.analysis.inshort import in_short
 from numdev.analysis.observation import OK, Observation
+from numdev.analysis.peroutput import outputs_of
 from numdev.analysis.reference import CHECK, WRONG, Judgement, Reference, judge, nearest, references, worst
 from numdev.analysis.reference import closer as is_closer
-from numdev.analysis.repeats import repeats
-from numdev.analysis.result import Answer, ClassAnswer, OddCell, Sentence, WorkloadAnswer
+from numdev.analysis.repeats import outcomes, outcomes_inside, repeats
+from numdev.analysis.result import (
+    Answer,
+    CellAnswer,
+    ClassAnswer,
+    NoisyCell,
+    OddCell,
+    Sentence,
+    WorkloadAnswer,
+)
 from numdev.analysis.sentences import (
     effect_sentence,
     gap_sentences,
+    inside_sentence,
     place,
     repeats_sentence,
+    spread_sentence,
     together_sentence,
 )
 from numdev.analysis.silicon import SILICON, silicon_sentences
@@ -31,6 +44,8 @@ from numdev.analysis.table import table
 from numdev.analysis.verdicts import reference_sentences
 
 UNSUPPORTED = "unsupported"
+# Of more noisy cells the spread is in the JSON.
+MOST_NOISY = 5
 
 
 def answer(
@@ -44,6 +59,7 @@ def answer(
     refused: Mapping[str, str] | None = None,
     lowered: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
+    factors: Sequence[str] = (),
 ) -> Answer:
     """The answer over all workloads, sorted by name.
 
@@ -51,7 +67,7 @@ def answer(
     sizes are measured; `order` has each factor's levels in the matrix's order; `labels` each workload's class
     names. `profile_facts` describes profiles ({"haswell": {"simd": "AVX2"}}); `refused` are profiles that
     this host cannot show, with the reason, and `lowered` those that it shows without features that it lacks. `notes`
-    are said at the end: how profiles were shown.
+    are said at the end: how profiles were shown. `factors`: those to attribute to, all others then count as one; empty for all.
     What `load` raises is not caught.
     """
     facts, refused = profile_facts or {}, dict(refused or {})
@@ -59,7 +75,8 @@ def answer(
     observations = [one for one in observations if one.factors.get("profile") not in refused]
     names = sorted({one.workload for one in observations})
     workloads = tuple(
-        _workload(name, observations, load, baseline, order, labels.get(name, ()), facts, refused) for name in names
+        _workload(name, observations, load, baseline, order, labels.get(name, ()), facts, refused, factors)
+        for name in names
     )
     missing = Counter(sorted(one.status for one in observations if one.status != OK))
     return Answer(
@@ -86,6 +103,7 @@ def _workload(
     labels: Sequence[str],
     facts: Mapping[str, Mapping[str, str]],
     refused: Mapping[str, str],
+    chosen: Sequence[str],
 ) -> WorkloadAnswer:
     observations, suspects, told = set_apart([one for one in observations if one.workload == name], load)
     part = partition(name, observations, load, order)
@@ -96,6 +114,12 @@ def _workload(
     classes = tuple(_class(one, part, against, judged, sizes, labels) for one in part.classes)
     effects = tuple(effect(part, factor, sizes, facts if factor == "profile" else None) for factor in part.levels)
     together, repeated = sufficient(part, effects), repeats(part)
+    attributed = attribution(part, effects, against, sizes.load, chosen)
+    noise = tuple(
+        NoisyCell(levels=dict(cell.levels), runs=outcomes(cell, part), inferences=outcomes_inside(cell, part))
+        for cell in part.cells
+        if cell.kind == "noisy"
+    )
     odd = tuple(
         OddCell(kind=cell.kind, levels=dict(cell.levels), status=cell.status, reason=cell.reason, records=cell.ids)
         for cell in part.cells
@@ -107,8 +131,16 @@ def _workload(
         if one.factor == SILICON:
             said += [Sentence(about=SILICON, text=text) for text in silicon_sentences(part, observations)]
     said.append(Sentence(about="run-to-run", text=repeats_sentence(repeated)))
+    if repeated.inside:
+        said.append(Sentence(about="in-process", text=inside_sentence(repeated)))
+    for one in noise[:MOST_NOISY]:
+        odd_at = place(part, [cell for cell in part.cells if cell.levels == one.levels], all_cells=True)
+        counts = spread_sentence(one.runs if len(one.runs) > 1 else one.inferences)
+        said.append(Sentence(about="noise", text=f"{odd_at}: {counts}"))
     if sum(len(levels) > 1 for levels in part.levels.values()) > 1:
         said.append(Sentence(about="together", text=together_sentence(together)))
+    if len(part.classes) > 1:
+        said += [Sentence(about="verdict", text=text) for text in blamed(attributed)]
     said += [Sentence(about="reference", text=text) for text in reference_sentences(part, judged, ref)]
     said += [Sentence(about="suspects", text=text) for text in told]
     said += [Sentence(about="no result", text=text) for text in gap_sentences(part)]
@@ -119,16 +151,26 @@ def _workload(
     differ = any(part.differ(one.cells[0], other.cells[0]) for one, other in combinations(part.classes, 2))
     return WorkloadAnswer(
         workload=name,
-        cells=len(part.cells),
+        cells=_by_status(part),
         runs=sum(cell.runs for cell in part.cells),
         levels={factor: tuple(levels) for factor, levels in part.levels.items()},
         classes=classes,
+        partition=tuple(CellAnswer(levels=dict(cell.levels), outcome=part.name(cell)) for cell in part.cells),
+        outputs=outputs_of(part),
+        noise=noise,
         without_class=odd,
         suspects=suspects,
         short=sum(cell.lost for cell in part.cells if cell.kind != "gap"),
         table=table(part, effects),
         effects=effects,
         sufficient=together,
+        factors=attributed.factors,
+        groups=attributed.groups,
+        group_sets=attributed.sufficient,
+        complete=attributed.complete,
+        interactions=attributed.interactions,
+        missing_cells=attributed.missing,
+        attribution_notes=attributed.notes,
         repeats=repeated,
         against=against.name if against else "",
         against_is_baseline=is_baseline,
@@ -136,8 +178,13 @@ def _workload(
         wrong=wrong,
         suspect=suspect,
         deviates=differ or bool(wrong) or bool(suspects) or any(part.name(cell) == NOISY for cell in part.cells),
+        verdict=verdict(attributed, repeated, len(part.classes)),
         sentences=tuple(said),
     )
+
+
+def _by_status(part: Partition) -> dict[str, int]:
+    return dict(sorted(Counter("noisy" if cell.kind == "noisy" else cell.status for cell in part.cells).items()))
 
 
 def _against(part: Partition, baseline: Mapping[str, str]) -> tuple[Class | None, bool]:

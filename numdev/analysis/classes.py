@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -24,8 +25,9 @@ class Cell:
     """All runs of one combination of levels, with one outcome.
 
     `kind` is `bytes` (every run gave `outputs`), `status` (every run ended with `status`), `noisy` (runs
-    differ) or `gap` (no run gave anything that can be compared). `runs` counts the runs that are not gaps,
-    `lost` the others.
+    differ, or inferences within one of them) or `gap` (no run gave anything that can be compared). `runs` counts the runs
+    that are not gaps, `lost` the others; `spread` counts the runs by outcome: outputs or a status. `inside` counts the
+    inferences by outcome where a run had several, and `unsteady` the runs in which these differ.
     """
 
     levels: Mapping[str, str] = field(hash=False)
@@ -37,7 +39,10 @@ class Cell:
     runs: int
     lost: int
     ids: tuple[str, ...]
-    variants: int
+    spread: tuple[tuple[Outputs | str, int], ...]
+    inside: tuple[tuple[str, int], ...] = ()
+    rounds: int = 0
+    unsteady: int = 0
 
     @property
     def comparable(self) -> bool:
@@ -163,21 +168,29 @@ def _cells(runs: list[Observation], levels: Mapping[str, list[str]]) -> tuple[Ce
 def _cell(levels: dict[str, str], rank: tuple[int, ...], group: list[Observation]) -> Cell:
     runs = [one for one in group if one.status not in GAPS]
     first = (runs or group)[0]
-    outcomes = {key_of(one.outputs) if one.status == OK else one.status for one in runs}
+    spread = Counter(key_of(one.outputs) if one.status == OK else one.status for one in runs)
+    inside = Counter(digest for one in runs for digest in one.rounds)
+    unsteady = sum(len(set(one.rounds)) > 1 for one in runs)
     if not runs:
         kind = "gap"
-    elif len(outcomes) > 1:
+    elif len(spread) > 1 or unsteady:
         kind = "noisy"
     else:
         kind = "bytes" if first.status == OK else "status"
     reason = first.reason
     if kind == "noisy":
         statuses = sorted({one.status for one in runs})
-        reason = f"{len(outcomes)} different outcomes in {len(runs)} runs ({', '.join(statuses)})"
+        reason = f"{len(spread)} different outcomes in {len(runs)} runs ({', '.join(statuses)})"
+        if unsteady:
+            one = f"{unsteady} of {len(runs)} runs differ within the process"
+            reason = f"{reason}; {one}" if len(spread) > 1 else f"{one}, {len(inside)} different outcomes"
     ids = tuple(dict.fromkeys(one.cell for one in group))
     outputs = key_of(first.outputs) if kind == "bytes" else ()
     lost = len(group) - len(runs)
-    return Cell(levels, rank, kind, first.status, reason, outputs, len(runs), lost, ids, len(outcomes))
+    most = tuple(sorted(spread.items(), key=lambda pair: (-pair[1], repr(pair[0]))))
+    within = tuple(sorted(inside.items(), key=lambda pair: (-pair[1], pair[0])))
+    rounds = sum(max(0, len(one.rounds) - 1) for one in runs)
+    return Cell(levels, rank, kind, first.status, reason, outputs, len(runs), lost, ids, most, within, rounds, unsteady)
 
 
 def _classes(cells: tuple[Cell, ...], tasks: frozenset[str], load: Load) -> tuple[Class, ...]:

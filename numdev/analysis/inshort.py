@@ -90,7 +90,7 @@ def _statuses(factor: str, workloads: Sequence[WorkloadAnswer]) -> set[str]:
 def _bytes(workloads: Sequence[WorkloadAnswer]) -> str:
     failing = [one for one in workloads if any(each.failed for each in one.classes)]
     same = [one for one in workloads if one.classes and not one.deviates and one not in failing]
-    cells = sum(one.cells for one in workloads)
+    cells = sum(one.cell_count for one in workloads)
     count = f"{plural(len(workloads), 'workload')} in {plural(cells, 'cell')}"
     if len(same) == len(workloads):
         return f"{count}: the same bytes everywhere."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+from numdev import digests
 
 OK = "ok"
 # A result that rounding cannot explain (see suspects.py): the analysis gives this status, no run ends with it.
@@ -32,7 +34,8 @@ class Observation:
     mathematical task, such as batch. `cell` names the stored record. `dispatch`: what each library says that it
     chose ({"OpenBLAS": "Haswell"}), empty where nothing was read back. `vouched`: whether a digest says that model and inputs
     are those of the workload; of what was measured elsewhere none does. `exact`: whether a reference
-    observation is right by its making (exact integers, or float64), and not merely a cell that others are measured by.
+    observation is right by its making (exact integers, or float64), and not merely a cell that others are measured by. `rounds`:
+    `outcome_digest` of every inference of the process, where there was more than one.
     """
 
     workload: str
@@ -46,3 +49,9 @@ class Observation:
     dispatch: Mapping[str, str] = field(default_factory=dict, hash=False)
     vouched: bool = True
     exact: bool = True
+    rounds: tuple[str, ...] = ()
+
+
+def outcome_digest(outputs: Iterable[OutputRef]) -> str:
+    """What the worker names one inference's outputs by: equal digests are equal bytes of all outputs."""
+    return digests.of_json(sorted([one.name, one.tensor] for one in outputs))

@@ -6,15 +6,18 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from numdev.analysis.attribution import FactorShare, GroupShare
 from numdev.analysis.deviation import Deviation
 from numdev.analysis.effects import Effect
+from numdev.analysis.indices import Interaction
+from numdev.analysis.peroutput import OutputClasses
 from numdev.analysis.reference import Judgement
 from numdev.analysis.repeats import Repeats
 from numdev.analysis.sufficient import Sufficient
 from numdev.analysis.suspects import Suspect
 from numdev.analysis.table import Table
 
-VERSION = 1
+VERSION = 2
 
 
 class _Model(BaseModel):
@@ -55,6 +58,23 @@ class OddCell(_Model):
     records: tuple[str, ...]
 
 
+class NoisyCell(_Model):
+    """A cell whose repeats differ. `runs` counts its processes by outcome, `inferences` those inside processes, where
+    there were several: a class that has these bytes, a status, or `~1`, `~2`, ... for outcomes that no class has.
+    """
+
+    levels: dict[str, str]
+    runs: dict[str, int]
+    inferences: dict[str, int]
+
+
+class CellAnswer(_Model):
+    """A cell's place in the partition: `outcome` is the name of its class, `~` for a noisy cell, and empty for a gap."""
+
+    levels: dict[str, str]
+    outcome: str
+
+
 class Sentence(_Model):
     """What a person reads: `about` is a factor, `run-to-run`, `reference`, `together`, ..."""
 
@@ -65,23 +85,36 @@ class Sentence(_Model):
 class WorkloadAnswer(_Model):
     """One workload. `against` names the class that sizes are measured from: the baseline's, else the largest.
 
-    `runs` counts cells' runs without those of the reference; `short` are the replicates that gave nothing in
-    cells that have a class nevertheless. `closest`: the classes nearest to the reference. `suspects` are the cells that
-    were set apart because rounding cannot explain them: they count as cells, and in no class. `suspect` are classes that
-    the reference tells so.
+    `cells` counts cells by status: that of their class, `ok` where it has outputs, `noisy`, or why there is none.
+    `partition` has every cell's class; `outputs` those of each output alone. `factors` (or those asked for), `groups`,
+    `interactions`, `missing_cells` and `attribution_notes` are the attribution, `group_sets` the minimal sufficient sets of
+    groups, and `complete` says whether every combination of levels has a class. `noise`: the noisy cells. `runs` counts
+    cells' runs without those of the reference; `short` are the replicates that gave nothing in cells that have a class
+    nevertheless. `closest`: the classes nearest to the reference. `suspects` are the cells that were set apart because
+    rounding cannot explain them: they count as cells, and in no class. `suspect` are classes that the reference tells so.
     """
 
     workload: str
-    cells: int
+    cells: dict[str, int]
     runs: int
     levels: dict[str, tuple[str, ...]]
     classes: tuple[ClassAnswer, ...]
+    partition: tuple[CellAnswer, ...]
+    outputs: tuple[OutputClasses, ...]
+    noise: tuple[NoisyCell, ...]
     without_class: tuple[OddCell, ...]
     suspects: tuple[Suspect, ...] = ()
     short: int
     table: Table
     effects: tuple[Effect, ...]
     sufficient: Sufficient
+    factors: dict[str, FactorShare]
+    groups: dict[str, GroupShare]
+    group_sets: tuple[tuple[str, ...], ...]
+    complete: bool
+    interactions: tuple[Interaction, ...]
+    missing_cells: tuple[dict[str, str], ...]
+    attribution_notes: tuple[str, ...]
     repeats: Repeats
     against: str
     against_is_baseline: bool
@@ -89,7 +122,12 @@ class WorkloadAnswer(_Model):
     wrong: tuple[str, ...]
     suspect: tuple[str, ...]
     deviates: bool
+    verdict: tuple[str, ...]
     sentences: tuple[Sentence, ...]
+
+    @property
+    def cell_count(self) -> int:
+        return sum(self.cells.values())
 
 
 class Answer(_Model):

@@ -129,16 +129,36 @@ def together_sentence(result: Sufficient) -> str:
 
 
 def repeats_sentence(result: Repeats) -> str:
+    """What repeats in fresh processes show."""
     if not result.comparisons:
         return "not measured (one run of each cell)"
     count = str(result.most) if result.least == result.most else f"{result.least} to {result.most}"
     if result.noisy:
         return f"{plural(result.noisy, 'noisy cell')} of {result.cells} in {count} repeats; never attributed"
-    if result.bound is None:
-        caveat = f"too few to bound the share of deviating runs: {plural(result.comparisons, 'comparison')}"
-    else:
-        caveat = f"at most {100 * result.bound:.2g} % of runs deviate, at 95 % confidence"
-    return f"none in {count} repeats ({caveat})"
+    return f"none in {count} repeats ({_caveat(result.bound, result.comparisons, 'runs')})"
+
+
+def inside_sentence(result: Repeats) -> str:
+    """What repeats inside a process show."""
+    if result.unsteady:
+        cells = plural(result.unsteady, "cell")
+        return (
+            f"{cells} {'differs' if result.unsteady == 1 else 'differ'} from inference to inference; never attributed"
+        )
+    return f"none ({_caveat(result.inside_bound, result.inside, 'inferences')})"
+
+
+def _caveat(bound: float | None, comparisons: int, what: str) -> str:
+    if bound is None:
+        return f"too few to bound the share of deviating {what}: {plural(comparisons, 'comparison')}"
+    return f"at most {100 * bound:.2g} % of {what} deviate, at 95 % confidence"
+
+
+def spread_sentence(counts: Mapping[str, int]) -> str:
+    """How often which outcome was there: `17 A, 2 ~1, 1 ~2`."""
+    some = [f"{count} {name}" for name, count in list(counts.items())[:MOST_NAMES]]
+    left = len(counts) - len(some)
+    return ", ".join(some) + (f" and {left} more" if left else "")
 
 
 def gap_sentences(part: Partition) -> list[str]:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from numdev import __version__
-from numdev.cli import as_, compare, doctor, images, imports, matrix, platform, report, store, workload
+from numdev.cli import analyze, as_, compare, doctor, images, imports, matrix, platform, report, store, workload
 from numdev.errors import INTERRUPTED, NumdevError, ProfileRefused
 from numdev.files import storage_errors
 from numdev.worker import start
@@ -25,6 +25,9 @@ app = typer.Typer(
 )
 app.add_typer(matrix.app, name="matrix", help="Check, plan and run matrices of stacks, CPUs and workloads.")
 app.command("report", help="Answer again from what a store holds.")(report.report)
+app.command("analyze", help="Which factors the results of a run follow from, and how much each explains.")(
+    analyze.analyze
+)
 app.command("compare", help="Compare two files, stored cells or runs.")(compare.compare)
 app.add_typer(images.app, name="images", help="Build and show the pinned software stacks.")
 app.add_typer(platform.app, name="platform", help="List and show CPU profiles.")

@@ -1,4 +1,4 @@
-"""`numdev matrix`: check, plan, run, schema."""
+"""`numdev matrix`: check, plan, run, suggest, schema."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from numdev import files
 from numdev.cli import options
 from numdev.cli.answering import finish
 from numdev.cli.progress import Live
+from numdev.cli.suggest import suggest
 from numdev.engines import Engine, choose_engine, open_engine
 from numdev.errors import InvalidInput, NoBase, Problem
 from numdev.run import execute, identities, plan, resolve, runfile, told
@@ -120,6 +121,9 @@ def run(
         execute.Execution(resolved, chosen, made, opened, files.cache_dir(), progress).run(result, jobs)
     opened.write_run(described.matrix, described.model_dump(mode="json"))
     finish(described, opened, as_json, fail_on_deviation)
+
+
+app.command("suggest")(suggest)
 
 
 @app.command("schema")

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from numdev.cli import options
-from numdev.cli.answering import finish
-from numdev.errors import InvalidInput, Problem
+from numdev.cli.answering import chosen_run, finish
 from numdev.run.runfile import read_run
 from numdev.store import Store
 
@@ -21,10 +20,4 @@ def report(
 ) -> None:
     """Answer from stored results; nothing is run."""
     opened = Store.open(store)
-    runs = opened.runs()
-    if run is None:
-        if len(runs) != 1:
-            known = ", ".join(runs) or "none"
-            raise InvalidInput(f"{store} has {len(runs)} runs.", [Problem("RUN", "not given", f"there are: {known}")])
-        run = runs[0]
-    finish(read_run(opened, run), opened, as_json, fail_on_deviation)
+    finish(read_run(opened, chosen_run(opened, run)), opened, as_json, fail_on_deviation)

@@ -22,12 +22,15 @@ from numdev.spec.stack import Stack
 
 @dataclass(frozen=True)
 class Played:
-    """What a cell is said to have done. A status of "missing" leaves no result, as a lost container does."""
+    """What a cell is said to have done. A status of "missing" leaves no result, as a lost container does; `rounds`
+    are the outputs of the inferences after the first.
+    """
 
     outputs: dict[str, np.ndarray] = field(default_factory=dict)
     status: str = "ok"
     reason: str = ""
     realised: dict[str, Any] = field(default_factory=dict)
+    rounds: tuple[dict[str, np.ndarray], ...] = ()
 
 
 # stack, the cell's entry in job.json, the CPUID table's text or None -> what it does.
@@ -92,10 +95,9 @@ def _write(folder: Path, played: Played) -> None:
     folder.mkdir()
     rows = []
     for index, (name, array) in enumerate(sorted(played.outputs.items())):
-        stream = io.BytesIO()
-        np.lib.format.write_array(stream, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
-        (folder / f"{index}.npy").write_bytes(stream.getvalue())
-        rows.append({"name": name, "file": f"{index}.npy", "sha256": digests.of_bytes(stream.getvalue())})
+        data = _npy(array)
+        (folder / f"{index}.npy").write_bytes(data)
+        rows.append({"name": name, "file": f"{index}.npy", "sha256": digests.of_bytes(data)})
     result = {
         "status": played.status,
         "reason": played.reason,
@@ -103,4 +105,16 @@ def _write(folder: Path, played: Played) -> None:
         "realised": played.realised,
         "seconds": 0.0,
     }
+    if played.rounds:
+        every = (played.outputs, *played.rounds)
+        result["rounds"] = [
+            digests.of_json(sorted([name, digests.of_bytes(_npy(array))] for name, array in outputs.items()))
+            for outputs in every
+        ]
     (folder / "result.json").write_text(json.dumps(result))
+
+
+def _npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
+    return stream.getvalue()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from numdev import digests
-from numdev.store.record import STATUS
+from numdev.store.record import ROUNDS_LIMIT, STATUS
 
 JSON_LIMIT = 4 << 20
 LOG_LIMIT = 16 << 10
@@ -23,6 +23,7 @@ OUTPUTS_LIMIT = 1000
 # As deep as what a worker reads back ever is, and less deep than what a record can hold.
 _DEPTH_LIMIT = 20
 _REASON_LIMIT = 4000
+_DIGEST = re.compile("[0-9a-f]{64}")
 _MAGIC = b"\x93NUMPY\x01\x00"
 # What numpy writes, to the letter: parsing it otherwise would evaluate a stranger's Python literal.
 _HEADER = re.compile(
@@ -53,6 +54,7 @@ class CellResult:
     realised: dict[str, Any] = field(default_factory=dict)
     seconds: float | None = None
     log: str = ""
+    rounds: tuple[str, ...] = ()
 
 
 def read_result(out: Path, cell: str) -> CellResult | None:
@@ -78,13 +80,21 @@ def _result(folder: Path, log: str) -> CellResult:
         raise Unbelievable("its outputs are no list")
     if seconds is not None and not (isinstance(seconds, float) and math.isfinite(seconds)):
         raise Unbelievable("its duration is no number")
+    rounds = data.get("rounds", [])
+    if not isinstance(rounds, list) or len(rounds) > ROUNDS_LIMIT or not all(map(_is_digest, rounds)):
+        raise Unbelievable("its rounds are no digests")
     _check_plain(realised)
     outputs: list[Tensor] = []
     for row in rows if status == "ok" else []:
         outputs.append(_tensor(folder, row, TENSOR_LIMIT - sum(len(output.data) for output in outputs)))
     if len({output.name for output in outputs}) != len(outputs):
         raise Unbelievable("two of its outputs have one name")
-    return CellResult(status, _printable(reason[:_REASON_LIMIT]), tuple(outputs), realised, seconds, log)
+    shown = _printable(reason[:_REASON_LIMIT])
+    return CellResult(status, shown, tuple(outputs), realised, seconds, log, tuple(rounds) if status == "ok" else ())
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
 
 
 def _printable(text: str) -> str:

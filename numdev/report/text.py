@@ -58,7 +58,7 @@ def _heading(one: WorkloadAnswer) -> str:
         text = "one class: the same bytes in every cell that has one"
     else:
         text = plural(letters, "class") + "".join(f" and {name}" for name in failed)
-    return f"{plural(one.cells, 'cell')}, {plural(one.runs, 'run')}; {text}"
+    return f"{plural(one.cell_count, 'cell')}, {plural(one.runs, 'run')}; {text}"
 
 
 def _sizes(one: WorkloadAnswer) -> Grid:

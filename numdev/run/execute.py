@@ -21,6 +21,7 @@ from numdev.spec.cell import NATIVE
 from numdev.spec.quantities import memory
 from numdev.stacks import cpuid_sites
 from numdev.store import Output, Record, Store
+from numdev.store.record import SCHEMA
 
 _EVENTS_LIMIT = 64 << 20
 _REASON_LIMIT = 4000
@@ -191,7 +192,7 @@ class Execution:
             "platform": self.resolved.host.facts(),
         }
         record = Record(
-            record=1,
+            record=SCHEMA if result.rounds else 1,
             digest=item.digest,
             workload=item.cell.workload,
             factors=dict(item.cell.factors),
@@ -205,6 +206,7 @@ class Execution:
             causes=item.causes,
             environment=environment,
             log="" if status == "ok" else result.log,
+            rounds=list(result.rounds),
         )
         self._keep(item, record)
 

@@ -30,9 +30,12 @@ def write_job(folder: Path, resolved: Resolved, items: list[Item], *, link: bool
     with files.storage_errors(folder):
         copy_worker(folder / "python" / "numdev_worker")
         workloads: dict[str, Any] = {}
-        for name in {item.cell.workload: None for item in items}:
-            workload = resolved.workloads[name]
-            formats = {item.format for item in items if item.cell.workload == name}
+        # Two names may stand for one and the same workload.
+        wanted: dict[str, tuple[Prepared, set[str]]] = {}
+        for item in items:
+            workload = resolved.workloads[item.cell.workload]
+            wanted.setdefault(workload.digest, (workload, set()))[1].add(item.format)
+        for workload, formats in wanted.values():
             workloads[workload.digest] = _add_workload(folder / "workloads" / workload.digest, workload, formats, link)
         shown = resolved.shown(items[0].cell)
         if shown is not None and shown.table is not None:
@@ -68,6 +71,7 @@ def _cell(item: Item, resolved: Resolved, timeout: float) -> dict[str, Any]:
         "session": item.cell.prefixed("session"),
         "environment": item.cell.prefixed("env"),
         "replicate": item.replicate,
+        "rounds": item.rounds,
         "timeout": timeout,
     }
 

@@ -31,6 +31,7 @@ class Item:
     causes: dict[str, Any]
     reference: bool = False
     refusal: str = ""
+    rounds: int = 1
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,10 @@ def _item(
         refusal = f"this host cannot {what} the profile {cell.profile}: {resolved.refusals[cell.profile, silicon]}"
     elif resolved.stacks[cell.software].dockerfile and shown and shown.rung == REWRITE:
         refusal = "what is in a stack that is a Dockerfile is not known beforehand: this needs CPUID faulting"
-    return Item(cell, replicate, cell.digest(**causes, replicate=replicate), format, causes, reference, refusal)
+    # The reference is computed once; a program of its own ends with its inference.
+    rounds = 1 if reference or format == "command" else resolved.matrix.rounds
+    digest = cell.digest(**causes, replicate=replicate, rounds=rounds)
+    return Item(cell, replicate, digest, format, causes, reference, refusal, rounds)
 
 
 def choose_format(resolved: Resolved, cell: Cell) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field, JsonValue
@@ -48,6 +49,7 @@ class Run(yamlfile.Strict):
     workloads: dict[str, JsonValue]
     reference: dict[str, str] = Field(default={}, description="the levels of the cell that is the reference, if one is")
     cells: list[RunCell]
+    source: dict[str, JsonValue] = Field(default={}, description="the matrix's file")
 
 
 def make_run(resolved: Resolved, plan: Plan, engine: dict[str, Any]) -> Run:
@@ -79,6 +81,7 @@ def make_run(resolved: Resolved, plan: Plan, engine: dict[str, Any]) -> Run:
         workloads={name: workload.json() for name, workload in sorted(resolved.workloads.items())},
         reference={key: str(level) for key, level in (matrix.reference_cell or {}).items() if key in factors},
         cells=[_cell(item, list(factors)) for item in plan.items],
+        source=matrix.source,
     )
 
 
@@ -144,14 +147,19 @@ def observe(cell: RunCell, record: Record, exact: bool = True) -> Observation:
         dispatch=cpu.dispatch(record.realised),
         vouched="workload" in record.causes,
         exact=exact,
+        rounds=tuple(record.rounds),
     )
 
 
-def answer_of(run: Run, store: Store) -> Answer:
-    """The answer from what the store has of a run; cells that it lacks are missing, and counted as such."""
+def answer_of(run: Run, store: Store, factors: Sequence[str] = ()) -> Answer:
+    """The answer from what the store has of a run; cells that it lacks are missing, and counted as such.
+
+    `factors`: those to attribute to, see `analysis.answer`.
+    """
     # What this host could not show is said once, whatever was changed of it.
     cells = [cell for cell in run.cells if cell.reference or identity.compose(cell.factors) not in run.refused]
     found = [(cell, store.record(cell.digest)) for cell in cells if store.has(cell.digest)]
+    store.flush()
     return answer(
         [observe(cell, record, exact=not run.reference) for cell, record in found],
         store.load,
@@ -162,6 +170,7 @@ def answer_of(run: Run, store: Store) -> Answer:
         refused=identities.fewest(run.refused),
         lowered=run.lowered,
         notes=notes(found),
+        factors=factors,
     )
 
 

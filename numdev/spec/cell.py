@@ -77,7 +77,9 @@ class Cell:
     def json(self) -> dict[str, Any]:
         return {"workload": self.workload, "factors": dict(self.factors)}
 
-    def digest(self, *, stack: str, platform: str, table: str, workload: str, worker: str, replicate: int) -> str:
+    def digest(
+        self, *, stack: str, platform: str, table: str, workload: str, worker: str, replicate: int, rounds: int = 1
+    ) -> str:
         """The name of one replicate's result: over everything that can matter for its bytes.
 
         Args:
@@ -87,6 +89,7 @@ class Cell:
             workload: digest of the prepared workload.
             worker: digest of the code that runs in the cell.
             replicate: the number of the repetition, from 1.
+            rounds: how many inferences its process makes.
         """
         covered = ("stack", "profile", *identity.FACTORS)
         options = {key: value for key, value in self.factors.items() if key not in covered}
@@ -96,9 +99,12 @@ class Cell:
         if self.architecture == architecture.X86:
             # So did this one.
             del options["architecture"]
+        # More than one is asked for since later, and one has the name that it always had.
+        several = {"rounds": rounds} if rounds != 1 else {}
         return digests.of_json(
             {
                 "cell": 1,
+                **several,
                 "stack": stack,
                 "platform": platform,
                 "table": table,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,7 +60,8 @@ class MatrixFile(yamlfile.Strict):
     workloads: list[str | dict[str, JsonValue]] = Field(min_length=1, max_length=1000)
     exclude: list[dict[str, str | int | list[str | int]]] = []
     include: list[dict[str, str | int]] = []
-    repeats: int = Field(default=1, ge=1, le=1000)
+    repeats: int = Field(default=1, ge=1, le=1000, description="runs of each cell, each in a fresh process")
+    rounds: int = Field(default=1, ge=1, le=1000, description="inferences inside each process, one after the other")
     reference: str | dict[str, str | int] | None = Field(
         default=None, description="the stack that computes the reference, or the cell that is it"
     )
@@ -79,7 +80,7 @@ class Matrix:
     """A matrix with everything resolved but stacks and profiles, which this layer does not know.
 
     `reference` is a stack; `reference_cell` the level of every factor but batch of cells that are the reference
-    instead.
+    instead. `source` is the file as data, for matrices that are made from it.
     """
 
     path: Path
@@ -93,6 +94,8 @@ class Matrix:
     enforce: str = "cpuid"
     missing: str = "refuse"
     reference_cell: dict[str, Any] | None = None
+    rounds: int = 1
+    source: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -129,7 +132,7 @@ def load_matrix(path: Path) -> Matrix:
         problems += _rule_problems(file, workloads, str(path))
     if problems:
         raise InvalidInput(f"{path} is not a valid matrix.", sorted(set(problems)))
-    cells = list(_expand(file, list(workloads)))
+    cells = list(expand(file, list(workloads)))
     if not cells:
         raise InvalidInput(
             f"{path} has no cells.", [Problem(f"{path}: exclude", "leaves nothing to run", "exclude less")]
@@ -155,6 +158,8 @@ def load_matrix(path: Path) -> Matrix:
         enforce=file.enforce,
         missing=file.missing,
         reference_cell=named,
+        rounds=file.rounds,
+        source=file.model_dump(mode="json", exclude_unset=True),
     )
 
 
@@ -240,7 +245,8 @@ def _rule_problems(file: MatrixFile, workloads: dict[str, Any], where: str) -> I
                         yield Problem(f"{place}.{key}", f"{one!r} is not a level here", f"there are: {known}")
 
 
-def _expand(file: MatrixFile, workloads: list[str]) -> Iterator[Cell]:
+def expand(file: MatrixFile, workloads: list[str]) -> Iterator[Cell]:
+    """The cells of a valid file whose workloads have these names."""
     seen: set[str] = set()
     keys = list(file.factors)
     for workload in workloads:

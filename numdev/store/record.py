@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, field_validator
 
 from numdev.spec.yamlfile import Strict
 
-SCHEMA = 1
+# 1: as below, without `rounds`; it is still written where there are none, for older numdevs to read.
+SCHEMA = 2
+ROUNDS_LIMIT = 1000
 STATUS = re.compile(r"ok|failed|timeout|oom|signal:[0-9]{1,3}|unsupported|unrealised|lost")
 _DIGEST = r"^[0-9a-f]{64}$"
+Digest = Annotated[str, Field(pattern=_DIGEST)]
 
 
 class Output(Strict):
@@ -40,6 +43,9 @@ class Record(Strict):
     causes: dict[str, JsonValue] = Field(default={}, description="the digests the cell's digest was made of")
     environment: dict[str, JsonValue] = {}
     log: str = ""
+    rounds: list[Digest] = Field(
+        default=[], max_length=ROUNDS_LIMIT, description="the outcome of every inference of the process, where several"
+    )
 
     @field_validator("status")
     @classmethod
@@ -49,4 +55,7 @@ class Record(Strict):
         return value
 
     def json_data(self) -> dict[str, Any]:
-        return self.model_dump(mode="json")
+        data = self.model_dump(mode="json")
+        if not self.rounds:
+            del data["rounds"]
+        return data

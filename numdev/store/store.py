@@ -4,22 +4,27 @@
     records/ab/<digest>-1.json   what became of a replicate; a retry is -2 and so on, nothing is overwritten
     tensors/ab/<sha256>.npy      equal tensors are one file
     runs/<matrix>.json           which records a matrix asked for last
+    index.sqlite                 the records once more, to be read fast (index.py)
 
 Everything else can be made again from these. A store may come from elsewhere: it is read in bounds.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from numdev import digests, files
 from numdev.errors import InvalidInput, Problem, StoreFailed
 from numdev.spec import yamlfile
+from numdev.store.index import NAME as INDEX
+from numdev.store.index import Index
 from numdev.store.npy import mapped
 from numdev.store.record import SCHEMA, Record
 
@@ -38,8 +43,9 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._attempts: dict[str, int] = {}
-        for path in self._files("records"):
-            if (found := _RECORD.fullmatch(path.name)) and path.parent.name == path.name[:2]:
+        self._index: Index | None = None
+        for parent, name in _entries(folder / "records"):
+            if (found := _RECORD.fullmatch(name)) and parent == name[:2]:
                 self._attempts[found[1]] = max(self._attempts.get(found[1], 0), int(found[2]))
 
     @classmethod
@@ -83,7 +89,7 @@ class Store:
         attempt = self._attempts.get(digest)
         if attempt is None:
             raise StoreFailed(f"{self.folder} has no record {digest[:12]}.")
-        return self._read(self._record_path(digest, attempt))
+        return self._known(self._record_path(digest, attempt))
 
     def put(self, record: Record) -> None:
         """Adds a record; an earlier one of the same digest stays beside it."""
@@ -126,6 +132,31 @@ class Store:
     def records(self) -> Iterator[Record]:
         for digest in sorted(self._attempts):
             yield self.record(digest)
+        self.flush()
+
+    def flush(self) -> None:
+        """Keeps in the index what was read; without it the same files are read again next time."""
+        if self._index is not None:
+            self._index.flush()
+
+    def _known(self, path: Path) -> Record:
+        """A record by the index, where its file is still the one that was read; else by its file."""
+        if self._index is None:
+            self._index = Index(self.folder / INDEX)
+        try:
+            found = path.lstat()
+        except OSError:
+            return self._read(path)
+        data = self._index.get(path.name, found)
+        if data is not None:
+            try:
+                return Record.model_validate_json(data)
+            except ValidationError:
+                # Of a numdev that knew other fields: the file says what there is.
+                pass
+        record = self._read(path)
+        self._index.put(path.name, found, digests.canonical(record.json_data()))
+        return record
 
     def write_run(self, name: str, data: dict[str, Any]) -> None:
         files.write_json(self.folder / "runs" / f"{name}.json", data)
@@ -213,6 +244,18 @@ class Store:
 
     def _tensor_path(self, tensor: str) -> Path:
         return self.folder / "tensors" / tensor[:2] / f"{tensor}.npy"
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, str]]:
+    """(folder, name) of all files one level below; of many thousand, without an object for each."""
+    try:
+        parents = [entry for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return
+    for parent in parents:
+        with os.scandir(parent.path) as entries:
+            for entry in entries:
+                yield parent.name, entry.name
 
 
 def _is_sealed(data: Any, seal: Any) -> bool:

@@ -5,11 +5,14 @@ python -m numdev_worker.cell JOB OUT CELL
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from typing import Any, Dict
 
 from . import backends, readback, tensors
@@ -28,12 +31,17 @@ def run(job: Job, cell_id: str) -> None:
     started = time.perf_counter()
     result: Dict[str, Any] = {"status": "ok", "reason": "", "outputs": [], "realised": {}}
     try:
-        outputs = backends.run(job.backend, _task(job, cell, scratch))
+        count = cell.get("rounds", 1)
+        inferences = backends.rounds(job.backend, _task(job, cell, scratch), count)
+        outputs = next(inferences)
         result["seconds"] = time.perf_counter() - started
         for index, name in enumerate(sorted(outputs)):
             file = f"{index}.npy"
             sha256 = tensors.save(outputs[name], os.path.join(folder, file))
             result["outputs"].append({"name": name, "file": file, "sha256": sha256})
+        if count > 1:
+            first = _outcome({row["name"]: row["sha256"] for row in result["outputs"]})
+            result["rounds"] = [first, *(_outcome(_saved(one, scratch)) for one in inferences)]
         result["realised"] = readback.read(job.table, emulated=bool(job.prefix))
     except backends.Unsupported as error:
         result.update(status="unsupported", reason=str(error), outputs=[])
@@ -47,6 +55,17 @@ def run(job: Job, cell_id: str) -> None:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     write_result(folder, result)
+
+
+def _saved(outputs: Mapping[str, Any], scratch: str) -> Dict[str, str]:
+    """The digests that these outputs would have as files; one after the other, for they may be large."""
+    return {name: tensors.save(outputs[name], os.path.join(scratch, "round.npy")) for name in sorted(outputs)}
+
+
+def _outcome(named: Mapping[str, str]) -> str:
+    """One digest for all outputs of an inference, from their own."""
+    text = json.dumps(sorted([name, digest] for name, digest in named.items()), separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def _log_to(path: str) -> None:

@@ -317,7 +317,7 @@ def test_changed_labels_and_missing_baseline():
 def test_json_is_plain_and_finite():
     bench = cpus(lambda cell, _: BASE if cell["profile"] == "v2" else BASE * np.float32(np.inf))
     text = json.dumps(bench.answer(profile_facts=facts()).json(), allow_nan=False)
-    assert json.loads(text)["version"] == 1
+    assert json.loads(text)["version"] == 2
 
 
 def test_nothing_at_all():

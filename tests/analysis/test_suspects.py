@@ -183,7 +183,7 @@ def test_suspects_are_no_class_and_are_seen():
     cells.add("odd", OTHER)
     result, one, said = one_of(cells)
     assert len(one.classes) == 2
-    assert one.cells == 5
+    assert one.cells == {"ok": 4, "suspect": 1}
     (suspect,) = one.suspects
     assert suspect.levels == {"host": "odd", "cores": "2"}
     assert suspect.records == ("r4",)

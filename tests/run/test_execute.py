@@ -364,4 +364,4 @@ def test_levels_that_come_to_the_same_thing_are_run_once_and_answered_apart(benc
     assert len(list(ran.store.records())) == 1
     assert len(ran.run.cells) == 2
     answer = runfile.answer_of(ran.run, ran.store)
-    assert [one.cells for one in answer.workloads] == [2]
+    assert [one.cell_count for one in answer.workloads] == [2]

@@ -107,7 +107,7 @@ def test_equal_tables_are_run_once(bench):
     assert len(ran.plan.items) == 6
     assert len({item.digest for item in ran.plan.items}) == 2
     assert sum(len(group.items) for group in ran.plan.groups) == 2
-    assert ran.answer.workloads[0].cells == 6
+    assert ran.answer.workloads[0].cell_count == 6
 
 
 def test_the_real_processor_is_not_changed(bench):

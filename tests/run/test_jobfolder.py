@@ -41,7 +41,7 @@ def test_layout(bench):
         {
             "id": item.digest, "workload": workload, "format": "onnx", "threads": 2, "optimization": "basic",
             "precision": "float32", "batch": 3, "session": {"a": "1"}, "environment": {"B": "c"},
-            "replicate": replicate, "timeout": 90.0,
+            "replicate": replicate, "rounds": 1, "timeout": 90.0,
         }
         for replicate, item in enumerate(items, 1)
     ]  # fmt: skip
@@ -109,3 +109,13 @@ def test_a_users_own_files_are_never_changed(bench):
 def test_a_small_limit_leaves_the_cell_half_of_it(bench):
     folder, _, _ = written(bench, TEXT.replace("1GiB", "100MiB"))
     assert json.loads((folder / "job.json").read_text())["memory"] == 50 << 20
+
+
+def test_two_names_of_one_workload_are_one(bench):
+    """Equal models and inputs have one digest, and are placed once."""
+    text = """
+factors: {stack: [ort-1]}
+workloads: [{name: a, model: model.onnx, inputs: x.npz}, {name: b, model: model.onnx, inputs: x.npz}]
+"""
+    ran = bench.run(text, MemoryEngine(lambda *_: Played({"y": np.zeros(2)})))
+    assert [one.cell_count for one in ran.answer.workloads] == [1, 1]

@@ -356,7 +356,7 @@ def test_a_full_disk_leaves_nothing_half_written(filled, monkeypatch, call, numb
 
 
 def test_a_record_from_a_newer_numdev(store):
-    opened = put_raw(store, sealed({"record": 2, "anything": "else"}))
+    opened = put_raw(store, sealed({"record": 3, "anything": "else"}))
     with pytest.raises(StoreFailed, match="is from a newer numdev"):
         opened.record(sha("a"))
     (problem,) = opened.verify()

@@ -1,9 +1,11 @@
-"""One module a backend: `preload()` imports the framework, `run(task)` gives the outputs by name."""
+"""One module a backend: `preload()` imports the framework, `prepare(task)` loads the model and gives a function of no
+arguments that infers once and returns the outputs by name.
+"""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, Dict, List, NamedTuple, Optional, Union
 
@@ -41,7 +43,17 @@ def backend(name: str) -> ModuleType:
     return importlib.import_module(f".{name}_", __name__)
 
 
+def rounds(name: str, task: Task, count: int) -> Iterator[Dict[str, np.ndarray]]:
+    """The outputs of each of `count` inferences in a row with one and the same loaded model.
+
+    A program of the user's own ends with its inference: it has one round.
+    """
+    module: Any = backend(task.format if task.format in ("module", "command") else name)
+    infer = module.prepare(task)
+    for _ in range(1 if task.format == "command" else count):
+        yield infer()
+
+
 def run(name: str, task: Task) -> Dict[str, np.ndarray]:
     """The outputs of a task under the stack's backend `name`, or as the user's own program."""
-    result: Any = backend(task.format if task.format in ("module", "command") else name).run(task)
-    return result
+    return next(rounds(name, task, 1))

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Dict, List
+from typing import Callable, Dict, List
 
 import numpy as np
 
@@ -24,7 +24,11 @@ def preload() -> None:
     """A program imports what it needs itself."""
 
 
-def run(task: Task) -> Dict[str, np.ndarray]:
+def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
+    return lambda: _run(task)
+
+
+def _run(task: Task) -> Dict[str, np.ndarray]:
     outputs = os.path.join(task.scratch, "outputs.npz")
     environment = {**os.environ, "NUMDEV_OUTPUTS": outputs, "NUMDEV_THREADS": str(task.threads)}
     if task.inputs_file:

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from typing import Dict
+from typing import Callable, Dict
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def preload() -> None:
     """What a user's module imports is its own affair."""
 
 
-def run(task: Task) -> Dict[str, np.ndarray]:
+def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
     where, _, name = str(task.entry).rpartition(":")
     if where.endswith(".py"):
         path = os.path.join(task.folder, os.path.basename(where))
@@ -34,4 +34,4 @@ def run(task: Task) -> Dict[str, np.ndarray]:
     function = getattr(module, name, None)
     if not callable(function):
         raise Refused(f"{where} has no function {name!r}")
-    return named(function(dict(task.inputs)), [])
+    return lambda: named(function(dict(task.inputs)), [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict
+from typing import Callable, Dict
 
 import numpy as np
 
@@ -14,15 +14,13 @@ def preload() -> None:
     """numpy is imported with this module."""
 
 
-def run(task: Task) -> Dict[str, np.ndarray]:
+def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
     kind = np.dtype(task.precision).type
 
     def cast(array: np.ndarray) -> np.ndarray:
         return array.astype(kind) if array.dtype.kind == "f" else array
 
     description, weights = net.load(str(task.model))
-    return net.run(
-        description,
-        {name: cast(array) for name, array in weights.items()},
-        {name: cast(array) for name, array in task.inputs.items()},
-    )
+    weights = {name: cast(array) for name, array in weights.items()}
+    inputs = {name: cast(array) for name, array in task.inputs.items()}
+    return lambda: net.run(description, weights, inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict
+from typing import Callable, Dict
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def preload() -> None:
     onnxruntime.set_default_logger_severity(3)
 
 
-def run(task: Task) -> Dict[str, np.ndarray]:
+def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
     import onnxruntime as ort
 
     levels = {
@@ -41,4 +41,4 @@ def run(task: Task) -> Dict[str, np.ndarray]:
     if task.precision != "float32":
         raise Unsupported(f"onnxruntime computes in the model's own precision, not {task.precision}")
     outputs = [item.name for item in session.get_outputs()]
-    return dict(zip(outputs, session.run(outputs, task.inputs)))
+    return lambda: dict(zip(outputs, session.run(outputs, task.inputs)))

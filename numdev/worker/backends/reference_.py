@@ -5,7 +5,7 @@ onnx's own ReferenceEvaluator does the arithmetic; here the graph is only rewrit
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def preload() -> None:
     import onnx.reference  # noqa: F401
 
 
-def run(task: Task) -> Dict[str, np.ndarray]:
+def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
     import onnx
     from onnx.reference import ReferenceEvaluator
 
@@ -31,7 +31,8 @@ def run(task: Task) -> Dict[str, np.ndarray]:
     inputs = {
         name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in task.inputs.items()
     }
-    return dict(zip(names, ReferenceEvaluator(model, new_ops=_operators()).run(names, inputs)))
+    evaluator = ReferenceEvaluator(model, new_ops=_operators())
+    return lambda: dict(zip(names, evaluator.run(names, inputs)))
 
 
 def _operators() -> List[Any]:

@@ -6,7 +6,7 @@ are variables, as in Keras: of constants, Grappler would compute a part beforeha
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple, Union
+from typing import Any, Callable, Dict, List, Tuple, Union
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def preload() -> None:
     import tensorflow  # noqa: F401
 
 
-def run(task: Task) -> Dict[str, np.ndarray]:
+def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
     import tensorflow as tf
 
     if task.precision not in ("float32", "float64"):
@@ -54,8 +54,14 @@ def run(task: Task) -> Dict[str, np.ndarray]:
             for layer in description["layers"]
         ]
         inputs = {name: tf.constant(cast(array)) for name, array in task.inputs.items()}
-        outputs = tf.function(lambda values: _graph(description, weights, values))(inputs)
-    return {name: outputs[name].numpy() for name in description["outputs"]}
+        graph = tf.function(lambda values: _graph(description, weights, values))
+
+    def infer() -> Dict[str, np.ndarray]:
+        with tf.device("/CPU:0"):
+            outputs = graph(inputs)
+        return {name: outputs[name].numpy() for name in description["outputs"]}
+
+    return infer
 
 
 def _weights(layer: Dict[str, Any], arrays: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Callable, Dict
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def preload() -> None:
     torch.set_grad_enabled(False)
 
 
-def run(task: Task) -> Dict[str, np.ndarray]:
+def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
     import torch
 
     torch.set_num_threads(task.threads)
@@ -26,28 +26,42 @@ def run(task: Task) -> Dict[str, np.ndarray]:
     inputs = {name: _cast(torch.from_numpy(array), task.precision) for name, array in task.inputs.items()}
     with torch.inference_mode():
         if task.format == "net":
-            return _net(task, inputs)
-        if task.format == "torchscript":
-            module = torch.jit.load(task.model, map_location="cpu")
-            module.eval()
+            infer = _net(task, inputs)
         else:
-            module = torch.export.load(task.model).module()
-        if task.precision == "float64":
-            module = module.double()
-        return named(module(*inputs.values()), [])
+            if task.format == "torchscript":
+                module = torch.jit.load(task.model, map_location="cpu")
+                module.eval()
+            else:
+                module = torch.export.load(task.model).module()
+            if task.precision == "float64":
+                module = module.double()
+
+            def infer() -> Dict[str, np.ndarray]:
+                return named(module(*inputs.values()), [])
+
+    def inferring() -> Dict[str, np.ndarray]:
+        with torch.inference_mode():
+            return infer()
+
+    return inferring
 
 
 def _cast(tensor: Any, precision: str) -> Any:
     return tensor.double() if precision == "float64" and tensor.is_floating_point() else tensor
 
 
-def _net(task: Task, values: Dict[str, Any]) -> Dict[str, np.ndarray]:
+def _net(task: Task, inputs: Dict[str, Any]) -> Callable[[], Dict[str, np.ndarray]]:
     import torch
-    from torch.nn import functional as F
 
     description, arrays = net.load(str(task.model))
     weights = {name: _cast(torch.from_numpy(array), task.precision) for name, array in arrays.items()}
-    values = dict(values)
+    return lambda: _layers(description, weights, dict(inputs))
+
+
+def _layers(description: Dict[str, Any], weights: Dict[str, Any], values: Dict[str, Any]) -> Dict[str, np.ndarray]:
+    import torch
+    from torch.nn import functional as F
+
     for layer in description["layers"]:
         w = {key: weights[layer[key]] for key in ("weight", "bias", "scale", "mean", "variance") if layer.get(key)}
         x, *others = (values[name] for name in net.names(layer))

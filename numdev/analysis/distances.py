@@ -1,0 +1,84 @@
+"""How far classes are from each other: the second of the two distances that attribution weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from numdev.analysis.classes import Class, Load, Outputs
+
+PIECE = 1 << 16
+# Differences of elements, at most: some seconds.
+MOST = 1 << 29
+
+
+@dataclass(frozen=True)
+class Distances:
+    """`squares[i, j]`: the sum over outputs of |a - b|^2 / |r|^2, for classes i and j of the partition and r the class that
+    sizes are measured from: the squared relative L2 distance. Classes for which `measured` is not set have none: they
+    failed, or their outputs have other shapes, NaN or infinity. `why` says what was left out.
+    """
+
+    squares: np.ndarray
+    measured: np.ndarray
+    why: str = ""
+
+
+def distances(classes: Sequence[Class], against: Class | None, load: Load) -> Distances:
+    """The distances of all classes of one task (batches of other sizes are not measured)."""
+    count = len(classes)
+    nothing = Distances(np.zeros((count, count)), np.zeros(count, bool))
+    if against is None:
+        return nothing
+    task, base = next(iter(against.outputs.items()))
+    places = [place for place, one in enumerate(classes) if _alike(one.outputs.get(task), base)]
+    elements = sum(int(np.prod(ref.shape, dtype=object)) for ref in base)
+    if elements * len(places) ** 2 > MOST:
+        return Distances(nothing.squares, nothing.measured, "too many large classes to measure all their distances")
+    arrays = {place: [load(ref.tensor).reshape(-1) for ref in classes[place].outputs[task]] for place in places}
+    finite = [place for place in places if all(_finite(array) for array in arrays[place])]
+    squares, measured = nothing.squares, nothing.measured
+    measured[finite] = True
+    start = next(place for place, one in enumerate(classes) if one is against)
+    if start not in finite:
+        return Distances(squares, np.zeros(count, bool), "the class that sizes are measured from has NaN or infinity")
+    for output in range(len(base)):
+        ref = arrays[start][output]
+        unit = _square(ref, None) or max((_square(arrays[place][output], None) for place in finite), default=0.0)
+        for at, one in enumerate(finite):
+            for other in finite[:at]:
+                apart = _square(arrays[one][output], arrays[other][output])
+                if apart:
+                    squares[one, other] += apart / unit
+                    squares[other, one] = squares[one, other]
+    left = count - len(finite)
+    return Distances(squares, measured, f"{left} of {count} classes have no distance" if left else "")
+
+
+def _alike(outputs: Outputs | None, base: Outputs) -> bool:
+    return outputs is not None and [(one.name, one.dtype, one.shape) for one in outputs] == [
+        (one.name, one.dtype, one.shape) for one in base
+    ]
+
+
+def _finite(array: np.ndarray) -> bool:
+    pieces = (array[start : start + PIECE] for start in range(0, array.size, PIECE))
+    return array.dtype.kind in "biu" or all(bool(np.isfinite(piece).all()) for piece in pieces)
+
+
+def _square(one: np.ndarray, other: np.ndarray | None) -> float:
+    """The sum of squares of an array, or of the difference of two."""
+    total = 0.0
+    with np.errstate(over="ignore"):
+        for start in range(0, one.size, PIECE):
+            piece = _wide(one[start : start + PIECE])
+            if other is not None:
+                piece = piece - _wide(other[start : start + PIECE])
+            total += float(np.vdot(piece, piece).real)
+    return min(total, 1e300)
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.result_type(array.dtype, np.float64))
