@@ -41,7 +41,7 @@ class Answers:
         self, table: cpuids.Table, fault: Fault, tracees: Tracees, patcher: Optional[Patcher], skip: Sequence[str]
     ) -> None:
         self.table = table
-        self.real = cpuids.Cpuid()
+        self.real = cpuids.Kept()
         self.fault = fault
         self.tracees = tracees
         self.patcher = patcher

@@ -54,8 +54,6 @@ class Cpuid:
         self._page.write(CODE.replace(INSTRUCTION, instruction))
         address = ctypes.addressof(ctypes.c_char.from_buffer(self._page))
         self._call = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_uint32))(address)
-        self._kept: Dict[Tuple[int, int, int], Registers] = {}
-        self._allowed = os.sched_getaffinity(0)
 
     def __call__(self, leaf: int, subleaf: int = 0) -> Registers:
         """EAX, EBX, ECX and EDX of one leaf."""
@@ -64,33 +62,41 @@ class Cpuid:
         self._call(registers)
         return (registers[0], registers[1], registers[2], registers[3])
 
+
+class Kept(Cpuid):
+    """The same for the launcher, which asks each question once: what a core says of itself does not change, and under a hypervisor
+    each CPUID takes microseconds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: Dict[Tuple[int, int, int], Registers] = {}
+        self._allowed = os.sched_getaffinity(0)
+
+    def __call__(self, leaf: int, subleaf: int = 0) -> Registers:
+        return self.on(ANY, leaf, subleaf)
+
     def on(self, processor: int, leaf: int, subleaf: int) -> Registers:
-        """The same, executed on one of this machine's processors: some leaves name the core they run on.
-
-        What a core says of itself does not change; it is asked once, for under a hypervisor each CPUID takes microseconds.
-
-        Args:
-            processor: ANY where the leaf says the same on all.
-        """
+        """The same, executed on one of this machine's processors, for some leaves name the core they run on; ANY: on whichever."""
         key = (processor, leaf, subleaf)
         kept = self._kept.get(key)
         if kept is None:
-            if processor != ANY and processor not in self._allowed:
-                return self(leaf, subleaf)
             if len(self._kept) >= _KEPT_LIMIT:
                 self._kept.clear()
-            kept = self._kept[key] = self(leaf, subleaf) if processor == ANY else self._moved(processor, leaf, subleaf)
+            kept = self._kept[key] = self._asked(processor, leaf, subleaf)
         return kept
 
-    def _moved(self, processor: int, leaf: int, subleaf: int) -> Registers:
+    def _asked(self, processor: int, leaf: int, subleaf: int) -> Registers:
+        if processor not in self._allowed:
+            return super().__call__(leaf, subleaf)
         before = os.sched_getaffinity(0)
         try:
             os.sched_setaffinity(0, {processor})
         except OSError:
             # It was taken away from this process meanwhile.
-            return self(leaf, subleaf)
+            return super().__call__(leaf, subleaf)
         try:
-            return self(leaf, subleaf)
+            return super().__call__(leaf, subleaf)
         finally:
             os.sched_setaffinity(0, before)
 
@@ -119,7 +125,7 @@ class Table:
         """What programs under this table execute to ask it."""
         return TRAP if self.rewritten else INSTRUCTION
 
-    def answer(self, leaf: int, subleaf: int, real: Cpuid, processor: Callable[[], int] = lambda: -1) -> Registers:
+    def answer(self, leaf: int, subleaf: int, real: Kept, processor: Callable[[], int] = lambda: ANY) -> Registers:
         """The four registers for one execution of CPUID on a processor, which is only asked for where it matters."""
         if leaf in self.passed:
             return self._real(real, processor, leaf, subleaf)
@@ -133,11 +139,9 @@ class Table:
         return (mixed[0], mixed[1], mixed[2], mixed[3])
 
     @staticmethod
-    def _real(real: Cpuid, processor: Callable[[], int], leaf: int, subleaf: int) -> Registers:
-        if leaf not in PER_CORE:
-            return real.on(ANY, leaf, subleaf)
-        number = processor()
-        return real(leaf, subleaf) if number < 0 else real.on(number, leaf, subleaf)
+    def _real(real: Kept, processor: Callable[[], int], leaf: int, subleaf: int) -> Registers:
+        number = processor() if leaf in PER_CORE else ANY
+        return real(leaf, subleaf) if number == ANY else real.on(number, leaf, subleaf)
 
     def text(self) -> str:
         """The file's content; sorted, so that equal tables are equal files."""
