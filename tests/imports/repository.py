@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from numdev.store.index import NAME as INDEX
+
 RESULTS = "experiments/results"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 3018549\n" % (b"e5" * 32)
 HASWELL = {
@@ -96,6 +98,9 @@ def pack(path: Path, files: dict[str, bytes], mode="w:gz") -> Path:
 
 
 def tree(store: Path) -> dict[str, bytes]:
+    """All files but the index, which is made from the others."""
     return {
-        path.relative_to(store).as_posix(): path.read_bytes() for path in sorted(store.rglob("*")) if path.is_file()
+        path.relative_to(store).as_posix(): path.read_bytes()
+        for path in sorted(store.rglob("*"))
+        if path.is_file() and path.name != INDEX
     }
