@@ -86,8 +86,8 @@ class TestArm:
         assert there.environment["profile"]["silicon"] == "emulated"
         assert there.environment["profile"]["cpu"] == foreign.MODEL
         assert "ASIMDDP" in there.realised["numpy_features"]
-        # What the system tells of the core is what QEMU's core has.
-        assert there.realised["hwcap"] == [hex(hwcap(foreign.FEATURES)), "0x0"]
+        # What the system tells of the core, QEMU's core has; a newer QEMU may know of more.
+        assert int(there.realised["hwcap"][0], 16) & hwcap(foreign.FEATURES) == hwcap(foreign.FEATURES)
         says = {
             output.name: store.load(output.tensor).tobytes().decode() for output in found["program", "aarch64"].outputs
         }

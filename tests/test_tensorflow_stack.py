@@ -36,7 +36,7 @@ backend = backends.backend("tensorflow")
 backend.preload()
 model, inputs, out = sys.argv[1:]
 task = backends.Task("net", model, ".", None, [], tensors.load_inputs(inputs), inputs, 1, "all", "float32", {}, "all", ".")
-np.savez(out, **backend.run(task))
+np.savez(out, **backend.prepare(task)())
 os._exit(0)
 """
 

@@ -116,4 +116,5 @@ def _slower(found: Sequence[_Told], factor: str, native: str, emulated: str) -> 
     ratios = sorted(both[emulated] / both[native] for both in times.values() if native in both and emulated in both)
     if not ratios:
         return ""
-    return f" (took {ratios[0]:.0f} to {ratios[-1]:.0f} times as long as on this processor)"
+    times_as_long = " to ".join(dict.fromkeys((f"{ratios[0]:.0f}", f"{ratios[-1]:.0f}")))
+    return f" (took {times_as_long} times as long as on this processor)"

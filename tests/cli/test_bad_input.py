@@ -289,7 +289,7 @@ class TestStore:
         plays()
         assert numdev("matrix", "run", "m.yaml").code == 0
         record = next((place / "numdev-store" / "records").rglob("*.json"))
-        record.write_text(json.dumps({**json.loads(record.read_text()), "record": 2}))
+        record.write_text(json.dumps({**json.loads(record.read_text()), "record": 3}))
         done = numdev("report")
         assert done.code == 10
         assert "from a newer numdev" in done.err

@@ -25,7 +25,7 @@ def test_every_stack_of_ours_is_valid_and_locked() -> None:
         names
     )
     for name in names:
-        stack = load_stack(IMAGES, name)
+        stack = load_stack(IMAGES, name, "x86_64")
         assert "threadpoolctl" in read_lock(stack)
         text = stack.lock.read_text()
         assert "://" not in text
