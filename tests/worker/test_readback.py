@@ -122,3 +122,13 @@ def test_leaves_that_do_not_answer_as_the_table_says(monkeypatch, table, leaves,
 def test_no_launcher_means_no_traps(monkeypatch, table):
     monkeypatch.setattr(readback.cpuids, "Cpuid", lambda *_: Answers({}, in_force=0))
     assert readback.read(table)["cpuid"] == {"traps": 0, "mismatches": []}
+
+
+def test_on_arm64_no_cpuid_is_executed_and_what_it_is_known_by_is_read(monkeypatch):
+    monkeypatch.setattr(readback.platform, "machine", lambda: "aarch64")
+    found = readback.read(None, emulated=True)
+    assert found["machine"] == "aarch64"
+    assert "identity" not in found
+    assert all(int(word, 16) >= 0 for word in found["hwcap"])
+    with pytest.raises(OSError, match="this is aarch64"):
+        readback.cpuids.Cpuid()
