@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from numdev.analysis.attribution import Attribution, FactorShare, GroupShare
 from numdev.analysis.effects import NOT_VARIED
-from numdev.analysis.families import DISPATCHED, OTHER, SILICON, SOFTWARE, THREADS
+from numdev.analysis.families import DISPATCHED, OBSERVED, OTHER, SILICON, SOFTWARE, THREADS
 from numdev.analysis.identify import CAUSE, NO_EFFECT, NOT_IDENTIFIED
 from numdev.analysis.repeats import Repeats
 from numdev.analysis.sentences import listed, plural, title
@@ -16,6 +16,7 @@ TITLES = {
     DISPATCHED: "dispatch",
     THREADS: "threads",
     SILICON: "silicon",
+    OBSERVED: "hardware as observed",
     OTHER: "other factors",
 }
 MOST_INTERACTIONS = 3

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 
 from numdev.analysis.dispatch import DISPATCH
 
-SOFTWARE, DISPATCHED, THREADS, SILICON, OTHER = "software", "dispatch", "threads", "silicon", "other"
+SOFTWARE, DISPATCHED, THREADS, SILICON = "software", "dispatch", "threads", "silicon"
+# What machines were, where none of it was set: dispatch and silicon at once.
+OBSERVED, OTHER = "observed", "other"
 # In the order in which they are told.
-FAMILIES = (SOFTWARE, DISPATCHED, THREADS, SILICON, OTHER)
+FAMILIES = (SOFTWARE, DISPATCHED, THREADS, SILICON, OBSERVED, OTHER)
 _OF = {
     "stack": SOFTWARE,
     "optimization": SOFTWARE,
@@ -17,6 +19,10 @@ _OF = {
     "threads": THREADS,
     "silicon": SILICON,
     "architecture": SILICON,
+    # Of measurements of others (numdev/imports).
+    "Python": SOFTWARE,
+    "cores": THREADS,
+    **dict.fromkeys(("microarchitecture", "SIMD", "L1d", "L2", "instance", "host_CPU", "GPU", "generation"), OBSERVED),
 }
 # Variables and session entries that choose code by the processor, or its threads: their names say so.
 _OPTIONS = {
