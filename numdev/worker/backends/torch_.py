@@ -63,6 +63,8 @@ def _net(task: Task, values: Dict[str, Any]) -> Dict[str, np.ndarray]:
             if any((top, left, bottom, right)):
                 x = F.pad(x, (left, right, top, bottom), value=float("-inf"))
             y = F.max_pool2d(x, tuple(layer["kernel"]), stride)
+        elif operation == "pad":
+            y = F.pad(x, (left, right, top, bottom))
         elif operation == "dense":
             y = F.linear(x, w["weight"], w.get("bias"))
         elif operation == "batchnorm":
