@@ -70,6 +70,11 @@ def _maxpool(layer: Dict[str, Any], w: Dict[str, np.ndarray], x: np.ndarray) -> 
     return _patches(layer, x, tuple(layer["kernel"]), -np.inf).max(axis=(4, 5))
 
 
+def _pad(layer: Dict[str, Any], w: Dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    top, left, bottom, right = layer["padding"]
+    return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+
+
 def _dense(layer: Dict[str, Any], w: Dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
     y = x @ w["weight"].T
     return y + w["bias"] if "bias" in w else y
@@ -91,6 +96,7 @@ def _softmax(layer: Dict[str, Any], w: Dict[str, np.ndarray], x: np.ndarray) -> 
 _OPERATIONS = {
     "conv": _conv,
     "maxpool": _maxpool,
+    "pad": _pad,
     "dense": _dense,
     "batchnorm": _batchnorm,
     "softmax": _softmax,

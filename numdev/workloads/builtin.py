@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from numdev.spec.workload import Preprocess
-from numdev.workloads import archive, images, net, onnxfile
+from numdev.workloads import archive, images, net, onnxfile, resnets
 from numdev.workloads.operators import operators
 from numdev.workloads.packaged import member
 from numdev.workloads.seeded import Seeded
@@ -158,6 +158,10 @@ BUILTINS: dict[str, Builtin] = {
     "cnn-five": Builtin("five seeded convolutions", _OWN, _net(net.five, 4), _BOTH),
     "cnn-late": Builtin(
         "four seeded convolutions up to 128 filters and a late feature map", _OWN, _net(net.late, 4), _BOTH
+    ),
+    "cnn-large": Builtin("the paper's large model, seeded: ResNet50V2, 32 x 32", _OWN, _net(resnets.large, 2), _BOTH),
+    "cnn-deep-weeds": Builtin(
+        "the paper's deep_weeds model, seeded: ResNet50, 224 x 224", _OWN, _net(resnets.deep_weeds, 1), _BOTH
     ),
     "operators": Builtin("ten single operators, an output each", _OWN, _operators, _BOTH),
     "matmul-integer": Builtin("scenario S1: u8 x s8 MatMulInteger, exact integers known", _OWN, _matmul_integer(True)),

@@ -40,26 +40,47 @@ class Net:
         self.last = name
         return name
 
-    def conv(self, filters: int, kernel: int, stride: int = 1, *, bias: bool = True, source: str = "") -> str:
-        """A convolution with padding `same` as TensorFlow has it: the odd pixel goes to the right and bottom."""
+    def pad(self, amount: int) -> str:
+        """Zeros on all four sides."""
+        channels, height, width = self.shape[self.last]
+        shape = (channels, height + 2 * amount, width + 2 * amount)
+        return self._add("pad", shape, self.last, {}, padding=[amount] * 4)
+
+    def conv(
+        self,
+        filters: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        bias: bool = True,
+        source: str = "",
+        valid: bool = False,
+        gain: int = 0,
+    ) -> str:
+        """A convolution with padding `same` as TensorFlow has it: the odd pixel goes to the right and bottom; or with none.
+
+        Its weights are 2**gain times the usual.
+        """
         source = source or self.last
         channels, height, width = self.shape[source]
-        padding, (out_height, out_width) = same((height, width), kernel, stride)
-        weights = {"weight": self.random.scaled((filters, channels, kernel, kernel), channels * kernel * kernel)}
+        padding, (out_height, out_width) = (unpadded if valid else same)((height, width), kernel, stride)
+        usual = self.random.scaled((filters, channels, kernel, kernel), channels * kernel * kernel)
+        weights = {"weight": np.ldexp(usual, gain).astype(np.float32)}
         if bias:
             weights["bias"] = self.random.normal((filters,), -4)
         shape = (filters, out_height, out_width)
         return self._add("conv", shape, source, weights, stride=[stride, stride], padding=padding)
 
-    def maxpool(self, kernel: int, stride: int) -> str:
-        channels, height, width = self.shape[self.last]
-        padding, (out_height, out_width) = same((height, width), kernel, stride)
+    def maxpool(self, kernel: int, stride: int, *, source: str = "", valid: bool = False) -> str:
+        source = source or self.last
+        channels, height, width = self.shape[source]
+        padding, (out_height, out_width) = (unpadded if valid else same)((height, width), kernel, stride)
         shape = (channels, out_height, out_width)
         return self._add(
-            "maxpool", shape, self.last, {}, kernel=[kernel, kernel], stride=[stride, stride], padding=padding
+            "maxpool", shape, source, {}, kernel=[kernel, kernel], stride=[stride, stride], padding=padding
         )
 
-    def batchnorm(self) -> str:
+    def batchnorm(self, epsilon: float = 0.0009765625) -> str:
         count = self.shape[self.last][0]
         variance = np.abs(self.random.normal((count,), -2)) + np.float32(0.5)
         weights = {
@@ -68,7 +89,7 @@ class Net:
             "mean": self.random.normal((count,), -4),
             "variance": variance,
         }
-        return self._add("batchnorm", self.shape[self.last], self.last, weights, epsilon=0.0009765625)
+        return self._add("batchnorm", self.shape[self.last], self.last, weights, epsilon=epsilon)
 
     def relu(self) -> str:
         return self._add("relu", self.shape[self.last], self.last, {})
@@ -118,6 +139,12 @@ def same(extent: Pair, kernel: int, stride: int) -> tuple[list[int], Pair]:
         after.append(total - total // 2)
         out.append(result)
     return [*before, *after], (out[0], out[1])
+
+
+def unpadded(extent: Pair, kernel: int, stride: int) -> tuple[list[int], Pair]:
+    """No padding, and the output extent."""
+    height, width = ((size - kernel) // stride + 1 for size in extent)
+    return [0, 0, 0, 0], (height, width)
 
 
 def small() -> tuple[Net, dict[str, str]]:

@@ -13,7 +13,11 @@ _WEIGHTS = {
     "dense": (("weight",), ("bias",)),
     "batchnorm": (("scale", "bias", "mean", "variance"), ()),
 }
-_ATTRIBUTES = {"conv": {"stride": 2, "padding": 4}, "maxpool": {"kernel": 2, "stride": 2, "padding": 4}}
+_ATTRIBUTES = {
+    "conv": {"stride": 2, "padding": 4},
+    "maxpool": {"kernel": 2, "stride": 2, "padding": 4},
+    "pad": {"padding": 4},
+}
 _ELEMENTWISE = {"relu", "exp", "tanh", "sigmoid", "sqrt", "rsqrt", "reciprocal"}
 _OPERATIONS = {*_WEIGHTS, *_ATTRIBUTES, *_ELEMENTWISE, "add", "flatten", "global_average_pool", "softmax"}
 
@@ -98,6 +102,9 @@ def _shape_of(layer: Mapping[str, Any], given: list[Shape], arrays: Mapping[str,
         return (shape[0] * shape[1] * shape[2],)
     if op == "global_average_pool":
         return shape[:1]
+    if op == "pad":
+        top, left, bottom, right = layer["padding"]
+        return (shape[0], shape[1] + top + bottom, shape[2] + left + right)
     if op == "batchnorm":
         fits = all(array == shape[:1] for array in arrays.values()) and float(layer.get("epsilon", 0)) > 0
         return shape if fits else f"weights {dict(arrays)} do not fit {shape}, or epsilon is not positive"

@@ -94,7 +94,18 @@ def from_net(description: Mapping[str, Any], weights: Mapping[str, np.ndarray]) 
     nodes = [item for layer in description["layers"] for item in _layer(layer)]
     inputs = [value(name, item["dtype"], item["shape"]) for name, item in description["inputs"].items()]
     outputs = [value(name, "float32", ["N", *description["shapes"][name]]) for name in description["outputs"]]
-    return model(nodes, weights, inputs, outputs)
+    # What is an attribute elsewhere is a constant tensor here.
+    amounts = {_amounts(layer): _pads(layer) for layer in description["layers"] if layer["op"] == "pad"}
+    return model(nodes, {**weights, **amounts}, inputs, outputs)
+
+
+def _amounts(layer: Mapping[str, Any]) -> str:
+    return f"{layer['output']}_amounts"
+
+
+def _pads(layer: Mapping[str, Any]) -> np.ndarray:
+    top, left, bottom, right = layer["padding"]
+    return np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
 
 
 def _layer(layer: Mapping[str, Any]) -> list[bytes]:
@@ -106,6 +117,8 @@ def _layer(layer: Mapping[str, Any]) -> list[bytes]:
         return [node("Conv", given + tensors, [out], out, **spatial)]
     if op == "maxpool":
         return [node("MaxPool", given, [out], out, kernel_shape=layer["kernel"], **spatial)]
+    if op == "pad":
+        return [node("Pad", [*given, _amounts(layer)], [out], out)]
     if op == "dense":
         return [node("Gemm", given + tensors, [out], out, transB=1)]
     if op == "batchnorm":

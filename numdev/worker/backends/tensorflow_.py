@@ -89,6 +89,9 @@ def _graph(description: Dict[str, Any], weights: List[Dict[str, Any]], inputs: D
                 # Padding must never win; tf.nn.max_pool2d with explicit padding is missing in older versions.
                 x, padding = tf.pad(x, padding, constant_values=x.dtype.as_numpy_dtype(-np.inf)), "VALID"
             y = tf.nn.max_pool2d(x, list(layer["kernel"]), strides, padding)
+        elif operation == "pad":
+            top, left, bottom, right = layer["padding"]
+            y = tf.pad(x, [[0, 0], [top, bottom], [left, right], [0, 0]])
         elif operation == "dense":
             y = tf.linalg.matmul(x, w["weight"])
             y = tf.nn.bias_add(y, w["bias"]) if "bias" in w else y

@@ -77,6 +77,8 @@ def _layers(description: Dict[str, Any], weights: Dict[str, Any], values: Dict[s
             if any((top, left, bottom, right)):
                 x = F.pad(x, (left, right, top, bottom), value=float("-inf"))
             y = F.max_pool2d(x, tuple(layer["kernel"]), stride)
+        elif operation == "pad":
+            y = F.pad(x, (left, right, top, bottom))
         elif operation == "dense":
             y = F.linear(x, w["weight"], w.get("bias"))
         elif operation == "batchnorm":
