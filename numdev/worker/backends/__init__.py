@@ -52,8 +52,3 @@ def rounds(name: str, task: Task, count: int) -> Iterator[Dict[str, np.ndarray]]
     infer = module.prepare(task)
     for _ in range(1 if task.format == "command" else count):
         yield infer()
-
-
-def run(name: str, task: Task) -> Dict[str, np.ndarray]:
-    """The outputs of a task under the stack's backend `name`, or as the user's own program."""
-    return next(rounds(name, task, 1))
