@@ -25,7 +25,7 @@ MOST_NAMES = 6
 
 
 def title(factor: str) -> str:
-    return TITLES.get(factor, factor.replace("_", " "))
+    return TITLES.get(factor, factor if "." in factor else factor.replace("_", " "))
 
 
 def short_names(levels: Sequence[str]) -> dict[str, str]:

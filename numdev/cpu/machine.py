@@ -53,6 +53,10 @@ class Record:
 
     def json(self) -> dict[str, Any]:
         measured = {name: one.model_dump(mode="json") for name, one in self.stacks.items()}
+        for one in measured.values():
+            if not one["defects"]:
+                # A processor has none, and records are older than the question.
+                del one["defects"]
         return {RECORD: FORMAT, "capture": self.capture.json(), "stacks": measured}
 
     def write(self, path: Path) -> None:

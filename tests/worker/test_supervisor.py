@@ -276,7 +276,7 @@ def test_too_much_memory(jobs, function):
 
 def test_what_a_cell_leaves_running_is_ended(jobs):
     jobs.module("leave_a_child")
-    jobs.command("hang", timeout=1.5)
+    jobs.command("hang", timeout=4.0)
     found = jobs.run()
     assert found["leave_a_child"]["status"] == "ok"
     assert gone(int(jobs.output("leave_a_child")[0]))
