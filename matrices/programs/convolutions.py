@@ -37,7 +37,7 @@ def run(arrays):
     outputs = {}
     for channels in CHANNELS:
         image, weight = case(channels)
-        outputs["channels_%d" % channels] = convolve(image, weight, algorithm, order, width, fused)
+        outputs[f"channels_{channels}"] = convolve(image, weight, algorithm, order, width, fused)
     return outputs
 
 
@@ -55,7 +55,7 @@ def case(channels, seed=0):
 def convolve(image, weight, algorithm, order="forward", width="float32", fused=False):
     """float32 [filters, H, W] of float32 [channels, H, W] and [filters, channels, k, k]; ValueError for what an algorithm cannot do."""
     if algorithm not in ALGORITHMS or order not in ORDERS or width not in WIDTHS:
-        raise ValueError("unknown: %s, %s, %s" % (algorithm, order, width))
+        raise ValueError(f"unknown: {algorithm}, {order}, {width}")
     if fused and (algorithm not in ("direct", "im2col") or order == "pairwise" or width != "float32"):
         raise ValueError("only a running float32 sum of products can be fused")
     kind = WIDTHS[width]
@@ -105,7 +105,9 @@ def _columns(image, weight, position_first):
     windows = np.stack([padded[:, y : y + height, x : x + wide] for y, x in places])
     rows = weight.reshape(len(weight), channels, len(places))
     if position_first:
-        return windows.reshape(-1, height * wide), np.ascontiguousarray(rows.transpose(0, 2, 1)).reshape(len(weight), -1)
+        return windows.reshape(-1, height * wide), np.ascontiguousarray(rows.transpose(0, 2, 1)).reshape(
+            len(weight), -1
+        )
     return np.ascontiguousarray(windows.transpose(1, 0, 2, 3)).reshape(-1, height * wide), rows.reshape(len(weight), -1)
 
 
@@ -150,8 +152,7 @@ def _winograd(image, weight, order, kind):
         return [(m[0] + m[1]) + m[2], (m[1] - m[2]) - m[3]]
 
     def both(transform, square):
-        inner = [transform(row) for row in square]
-        return list(zip(*[transform(column) for column in zip(*inner)]))
+        return _turned([transform(column) for column in _turned([transform(row) for row in square])])
 
     tiles = both(data, tiles)
     kernels = both(filters, [[weight[:, :, y, x] for x in range(3)] for y in range(3)])
@@ -167,6 +168,10 @@ def _winograd(image, weight, order, kind):
     for y, x in itertools.product(range(2), range(2)):
         result[:, y::2, x::2] = found[y][x]
     return result
+
+
+def _turned(square):
+    return [[row[x] for row in square] for x in range(len(square[0]))]
 
 
 def _fft(image, weight, order, kind):
@@ -254,13 +259,17 @@ def choices():
 
 def main():
     names = {}
-    print("rms error in 2**-24 of the outputs' own rms, by the number of terms; p: error ~ terms**p; equal letters: equal bytes")
-    print("%-9s %-9s %-8s %-6s class" % ("algorithm", "order", "width", "fused"), *("%7d" % (c * KERNEL**2) for c in CHANNELS), "      p")  # fmt: skip
+    print("Root mean square error in 2**-24 of the outputs' own, by the number of terms; p: error ~ terms**p.")
+    print("Choices with the same number as their class have the same bytes.")
+    terms = "".join(f"{channels * KERNEL**2:8}" for channels in CHANNELS)
+    print(f"{'algorithm':9} {'order':9} {'width':8} {'fused':5} class{terms}       p")
     for one in choices():
         data = b"".join(convolve(*case(channels), *one).tobytes() for channels in CHANNELS)
         name = names.setdefault(data, len(names) + 1)
         sizes = errors(*one)
-        print("%-9s %-9s %-8s %-6s %5d" % (*one[:3], "yes" if one[3] else "no", name), *("%7.2f" % size for size in sizes), "%7.2f" % growth(sizes))  # fmt: skip
+        shown = "".join(f"{size:8.2f}" for size in sizes)
+        algorithm, order, width, fused = one
+        print(f"{algorithm:9} {order:9} {width:8} {'yes' if fused else 'no':5} {name:5}{shown}{growth(sizes):8.2f}")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,8 @@ def compare_matched(
     """
     found = []
     for mine, theirs in workloads.items():
-        parts = [_part(name, some, load, order) for name, some, order in zip((mine, theirs), (one, other), orders)]  # fmt: skip
+        sides = ((mine, one, orders[0]), (theirs, other, orders[1]))
+        parts = [_part(name, some, load, order) for name, some, order in sides]
         if not all(part.cells for part in parts):
             continue
         rest = [name for name, some in parts[0].levels.items() if len(some) > 1 and name not in factors]
@@ -137,7 +138,8 @@ def _places(both: list[tuple[tuple[str, ...], str, str]]) -> Agreement:
     places = list(dict.fromkeys(both))
     several = {key for key, count in Counter(key for key, _, _ in places).items() if count > 1}
     named = {
-        " ".join(key) + (f" [{second} in B]" if key in several else ""): (first, second) for key, first, second in places
+        " ".join(key) + (f" [{second} in B]" if key in several else ""): (first, second)
+        for key, first, second in places
     }
     return agreement(
         {name: first for name, (first, _) in named.items()}, {name: second for name, (_, second) in named.items()}

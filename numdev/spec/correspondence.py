@@ -19,7 +19,8 @@ class CorrespondenceFile(yamlfile.Strict):
     workloads: dict[str, str] = Field(min_length=1, max_length=1000)
     factors: dict[str, str] = Field(min_length=1, max_length=50)
     levels: dict[str, dict[str, str | int | list[str | int]]] = Field(
-        default={}, description="by A's factor: A's level to B's, or to several; where it is left out they have equal names"
+        default={},
+        description="by A's factor: A's level to B's, or to several; where it is left out they have equal names",
     )
 
 
