@@ -12,6 +12,7 @@ from numdev.analysis.agreement import Agreement, agreement
 from numdev.analysis.classes import Cell, Load, partition
 from numdev.analysis.decisions import TOP_K
 from numdev.analysis.deviation import Deviation, combined, compare
+from numdev.analysis.matched import Matched
 from numdev.analysis.observation import Observation
 from numdev.analysis.pairs import dtype_name
 from numdev.analysis.result import _Model
@@ -106,7 +107,8 @@ class Comparison(_Model):
     """The second of two sides against the first.
 
     Of files and cells there are `arrays`, of runs `cells`, `only` (names of cells that one of them lacks) and
-    `agreements`. `deviates`: something differs in its bytes. `complete`: every cell of both had a result to compare,
+    `agreements`; of runs that are matched by a correspondence, `matched` alone, and what that names and neither has in `unused`.
+    `deviates`: something differs in its bytes, or matched partitions do. `complete`: every cell of both had a result to compare,
     or is unsupported in both, and there was at least one. `exceeded`: what is beyond a limit that was given.
     """
 
@@ -117,6 +119,8 @@ class Comparison(_Model):
     cells: tuple[CellComparison, ...] = ()
     only: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     agreements: tuple[WorkloadAgreement, ...] = ()
+    matched: tuple[Matched, ...] = ()
+    unused: tuple[str, ...] = ()
     deviates: bool
     complete: bool
     limited: bool

@@ -10,8 +10,10 @@ from rich.text import Text
 
 from numdev.analysis.comparison import DIFFERS, NO_RESULT, SAME, ArrayComparison, CellComparison, Comparison, Side
 from numdev.analysis.deviation import Deviation
+from numdev.analysis.matched import Matched
 from numdev.analysis.numbers import number, whole
 from numdev.analysis.sentences import plural
+from numdev.report.classes import entry
 
 INDENT = 2
 # Of each kind; the JSON has all.
@@ -29,17 +31,22 @@ def print_comparison(found: Comparison, console: Console) -> None:
         _cells(found.cells, console)
     for letter, names in zip("AB", found.missing if not found.cells else found.only, strict=True):
         if names:
-            shown = ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
-            console.print(Text(f"Only in {letter}: {shown}"))
+            console.print(Text(f"Only in {letter}: {_some(names)}"))
     for each in found.agreements:
         _agreement(each.workload, each.partitions, console)
+    for each in found.matched:
+        _matched(each, console)
+    if found.unused:
+        console.print(Text(f"Named and not there: {_some(found.unused)}"))
     console.print(Rule("In short", align="left", style="bold"))
     for line in in_short(found):
         console.print(Padding(Text(line), (0, 0, 0, INDENT)))
 
 
 def in_short(found: Comparison) -> list[str]:
-    if found.cells or any(found.only):
+    if found.matched:
+        said = [_index(each) for each in found.matched]
+    elif found.cells or any(found.only):
         counts = [(sum(each.outcome == kind for each in found.cells), kind) for kind in (SAME, DIFFERS, NO_RESULT)]
         words = {SAME: "the same bytes", DIFFERS: "differ", NO_RESULT: "without a result"}
         said = [
@@ -168,6 +175,44 @@ def _sizes(each: CellComparison) -> list[str]:
     top = "-" if size.changed_top1 is None else f"{size.changed_top1}/{size.samples}"
     ulp = "-" if size.max_ulp is None else whole(size.max_ulp) if size.max_ulp < 10**6 else f"{size.max_ulp:.0e}"
     return ["NaN/inf" if size.nonfinite else number(size.max_abs), number(size.max_rel), ulp, top]
+
+
+def _matched(each: Matched, console: Console) -> None:
+    console.print(Rule(Text(_title(each), style="bold"), align="left"))
+    grid = Grid(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    for header in ("A", *each.columns, "  B", *each.columns):
+        grid.add_column(header, no_wrap=True)
+    for row in each.table:
+        grid.add_row(Text(row.name), *map(Text, map(entry, row.one)), "", *map(Text, map(entry, row.other)))
+    console.print(Padding(grid, (0, 0, 0, INDENT)))
+    lines = []
+    for letter, pairs in (("A", each.partitions.together), ("B", each.partitions.apart)):
+        lines += [f"one class only in {letter}: {one} and {other}" for one, other in pairs[:MOST]]
+        if len(pairs) > MOST:
+            lines.append(f"and {len(pairs) - MOST} more pairs: see the JSON")
+    for letter, names, gaps in zip("AB", each.only, each.without, strict=True):
+        lines += [f"Only in {letter}: {_some(names)}"] if names else []
+        lines += [f"Without a class in {letter} (-): {_some(gaps)}"] if gaps else []
+    if lines:
+        console.print(Padding(Text("\n".join(lines)), (0, 0, 0, INDENT)))
+
+
+def _title(each: Matched) -> str:
+    rest = ", ".join(each.levels.values())
+    return " = ".join(each.workloads) + (f" ({rest})" if rest else "")
+
+
+def _index(each: Matched) -> str:
+    out = sum(len(some) for some in each.only) + sum(len(some) for some in each.without)
+    left = f"; {plural(out, 'place')} could not be compared" if out else ""
+    if each.index is None:
+        return f"{_title(each)}: too few cells with a class in both runs{left}"
+    how = "the same partition" if each.partitions.agree else "not the same partition"
+    return f"{_title(each)}: {how} of {each.cells} cells of B (adjusted Rand index {each.index:.3f}){left}"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
 
 
 def _agreement(workload: str, found, console: Console) -> None:

@@ -11,10 +11,12 @@ import numpy as np
 
 from numdev.analysis import Observation
 from numdev.analysis.comparison import Comparison, Limits, Side, compare_arrays, compare_runs
+from numdev.analysis.matched import compare_matched
 from numdev.analysis.pairs import BFLOAT16
 from numdev.errors import InvalidInput, Problem
 from numdev.run.runfile import Run, observe, read_run
 from numdev.spec.cell import DEFAULTS
+from numdev.spec.correspondence import Correspondence
 from numdev.store import Record, Store
 from numdev.store.npy import mapped
 from numdev.workloads.archive import unpack
@@ -104,6 +106,63 @@ def compare(one: Arrays | Stored, other: Arrays | Stored, limits: Limits, top_k:
     labels = {**other.run.labels, **one.run.labels}
     return compare_runs(
         sides, found[0], found[1], lambda tensor: where[tensor].load(tensor), order, labels, limits, top_k
+    )
+
+
+def match(one: Arrays | Stored, other: Arrays | Stored, by: Correspondence, where: str) -> Comparison:
+    """The partitions of two runs, whose cells `by` (of the file `where`) matches; InvalidInput where it does not fit them."""
+    if isinstance(one, Arrays) or isinstance(other, Arrays):
+        raise InvalidInput(
+            "Only runs have cells to be matched.",
+            [Problem(side.side.name, f"is a {side.side.kind}") for side in (one, other) if isinstance(side, Arrays)],
+            "Name two runs, or leave --by out.",
+        )
+    problems, unused = [], []
+    for letter, side, factors, workloads in (
+        ("A", one, list(by.factors), list(by.workloads)),
+        ("B", other, list(by.factors.values()), list(by.workloads.values())),
+    ):
+        there = {cell.workload for cell in side.run.cells}
+        for name in dict.fromkeys(factors):
+            if name not in side.run.factors and name not in DEFAULTS:
+                said = f"there are {', '.join(side.run.factors)}"
+                problems.append(Problem(f"{where}: factors", f"{name!r} is no factor of {side.side.name}", said))
+        unused += [f"workload {name} of {letter}" for name in dict.fromkeys(workloads) if name not in there]
+        if not there & set(workloads):
+            said = f"there are {', '.join(sorted(there))}"
+            problems.append(Problem(f"{where}: workloads", f"{side.side.name} has none of these", said))
+    if problems:
+        raise InvalidInput(f"{where} does not fit these two runs.", problems)
+    for name, back in by.levels.items():
+        for letter, side, factor, named in (("A", one, name, back.values()), ("B", other, by.factors[name], back)):
+            known = side.run.factors.get(factor, ())
+            unused += [f"{factor} {level} of {letter}" for level in dict.fromkeys(named) if level not in known]
+    found = [_observed(side, list(side.run.order)) for side in (one, other)]
+    for mine in found[0]:
+        mine.factors.update({name: str(DEFAULTS[name]) for name in by.factors if name not in mine.factors})
+    tensors = {
+        ref.tensor: side.store
+        for side, some in zip((one, other), found, strict=True)
+        for each in some
+        for ref in each.outputs
+    }
+    matched = compare_matched(
+        found[0],
+        found[1],
+        lambda tensor: tensors[tensor].load(tensor),
+        (one.run.factors, other.run.factors),
+        by.workloads,
+        by.factors,
+        by.levels,
+    )
+    return Comparison(
+        sides=(one.side, other.side),
+        matched=tuple(matched),
+        unused=tuple(unused),
+        deviates=any(not each.partitions.agree for each in matched),
+        complete=bool(matched) and all(each.complete for each in matched),
+        limited=False,
+        exceeded=(),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from numdev.spec.workload import Preprocess
 from numdev.workloads import archive, images, net, onnxfile, resnets
+from numdev.workloads.convolutions import convolutions, distributions
 from numdev.workloads.operators import operators
 from numdev.workloads.packaged import member
 from numdev.workloads.seeded import Seeded
@@ -103,10 +104,13 @@ def _net(build: Callable[[], tuple[net.Net, dict[str, str]]], samples: int) -> C
     return make
 
 
-def _operators(cache: Path, say: Say) -> Made:
-    description, weights, inputs = operators()
-    formats = {"net": net.pack(description, weights), "onnx": onnxfile.from_net(description, weights)}
-    return Made(formats, archive.pack(inputs), facts={"source": "seeded", "input": "seeded"})
+def _layers(build: Callable[[], tuple[dict, dict, dict]]) -> Callable[[Path, Say], Made]:
+    def make(cache: Path, say: Say) -> Made:
+        description, weights, inputs = build()
+        formats = {"net": net.pack(description, weights), "onnx": onnxfile.from_net(description, weights)}
+        return Made(formats, archive.pack(inputs), facts={"source": "seeded", "input": "seeded"})
+
+    return make
 
 
 def _matmul_integer(zero_points: bool) -> Callable[[Path, Say], Made]:
@@ -163,7 +167,11 @@ BUILTINS: dict[str, Builtin] = {
     "cnn-deep-weeds": Builtin(
         "the paper's deep_weeds model, seeded: ResNet50, 224 x 224", _OWN, _net(resnets.deep_weeds, 1), _BOTH
     ),
-    "operators": Builtin("ten single operators, an output each", _OWN, _operators, _BOTH),
+    "operators": Builtin("ten single operators, an output each", _OWN, _layers(operators), _BOTH),
+    "convolutions": Builtin("17 single convolutions, an output each", _OWN, _layers(convolutions), _BOTH),
+    "distributions": Builtin(
+        "a convolution on five distributions of inputs and four of weights", _OWN, _layers(distributions), _BOTH
+    ),
     "matmul-integer": Builtin("scenario S1: u8 x s8 MatMulInteger, exact integers known", _OWN, _matmul_integer(True)),
     "matmul-integer-nozp": Builtin("the same without zero points (scenario S4)", _OWN, _matmul_integer(False)),
     "qdq-conv": Builtin("a quantised convolution, u8 x s8 (scenario S3)", _OWN, _qdq_conv),

@@ -366,3 +366,71 @@ class TestRuns:
         done = numdev("compare", "m", "m", "--fail-on-deviation")
         assert done.code == 4
         assert "A lost not run" in done.out
+
+
+BY = """numdev: 1
+workloads: {own: own}
+factors: {stack: stack, threads: threads}
+levels: {stack: {one: two, two: one}}
+"""
+
+
+class TestMatched:
+    """Runs whose cells have other names: here `one` of A is `two` of B."""
+
+    @pytest.fixture
+    def runs(self, place, numdev, plays):
+        def first(stack, cell, table):
+            return Played({"y": ONE if (stack, cell["threads"]) == ("one", 1) else stepped(ONE)})
+
+        def second(stack, cell, table):
+            return Played({"y": stepped(ONE, 5) if (stack, cell["threads"]) == ("two", 1) else stepped(ONE, 9)})
+
+        two_runs(place, numdev, plays, (first, second))
+        (place / "by.yaml").write_text(BY)
+        return "m:m", "n:n"
+
+    def test_side_by_side(self, numdev, place, runs):
+        done = numdev("compare", *runs, "--by", "by.yaml", "--fail-on-deviation")
+        assert done.code == 0, done.err
+        assert max(map(len, done.out.splitlines())) <= 80
+        lines = [line.split() for line in done.out.splitlines()]
+        assert ["A", "1", "2", "B", "1", "2"] in lines
+        assert ["one", "B", "A", "B", "A"] in lines
+        assert ["two", "A", "A", "A", "A"] in lines
+        assert "own = own: the same partition of 4 cells of B (adjusted Rand index 1.000)" in " ".join(done.out.split())
+
+    def test_other_partitions(self, numdev, place, runs):
+        (place / "by.yaml").write_text(BY.replace("one: two, two: one", "one: one, two: two"))
+        done = numdev("compare", *runs, "--by", "by.yaml")
+        assert done.code == 0
+        assert "one class only in A: one 2 and two 1" in done.out
+        assert "one class only in B: one 1 and one 2" in done.out
+        assert numdev("compare", *runs, "--by", "by.yaml", "--fail-on-deviation").code == 5
+        found = json.loads(numdev("compare", *runs, "--by", "by.yaml", "--json").out)
+        assert found["deviates"] is True
+        assert found["matched"][0]["index"] < 0
+        assert found["cells"] == []
+
+    def test_what_is_not_there_is_told(self, numdev, place, runs):
+        (place / "by.yaml").write_text(BY.replace("two: one", "three: one").replace("own: own", "own: own, other: own"))
+        done = numdev("compare", *runs, "--by", "by.yaml")
+        assert done.code == 4
+        assert "Named and not there: workload other of A, stack three of A" in done.out
+        assert "Only in A: two 1, two 2" in done.out
+        assert "Only in B: one 1, one 2" in done.out
+
+    def test_what_does_not_fit(self, numdev, place, runs):
+        (place / "by.yaml").write_text(BY.replace("threads: threads", "speed: threads"))
+        done = numdev("compare", *runs, "--by", "by.yaml")
+        assert done.code == 3
+        assert "'speed' is no factor of m:m" in done.err
+        assert numdev("compare", *runs, "--by", "missing.yaml").code == 3
+        (place / "by.yaml").write_text(BY)
+        done = numdev("compare", *runs, "--by", "by.yaml", "--max-ulp", "1")
+        assert done.code == 3
+        assert "leave the limits out" in done.err
+        save("a.npy", ONE)
+        done = numdev("compare", "a.npy", "a.npy", "--by", "by.yaml")
+        assert done.code == 3
+        assert "Only runs have cells to be matched" in done.err

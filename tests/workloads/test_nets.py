@@ -17,6 +17,7 @@ from numdev.workloads.netcheck import check
 from numdev.workloads.seeded import Seeded
 
 NETS = ["cnn-small", "cnn-medium", "cnn-large", "cnn-deep-weeds", "cnn-five", "cnn-late", "operators"]
+LAYERS = ["operators", "convolutions", "distributions"]
 # A change here changes what old results mean: raise the workload's version with it.
 PINNED = {
     "cnn-small": {
@@ -60,6 +61,18 @@ PINNED = {
         "onnx": "795462f605a1a0691cbcd101830505be2deb6f6d29f11f92c0f5d70976e563c5",
         "inputs": "7fbbd037c82537bcd8ab0a56b52c8955e90beb9ca23ba69ff691c838d6becad8",
         "digest": "ad7756cb68f5511328dcb5db51cb44cb5d63cf488726ba3b982bdc00c39d3567",
+    },
+    "convolutions": {
+        "net": "bfad903928436848207fec6a006d788fc0f69afc1a3c108acd44abd9bd130544",
+        "onnx": "139f8078014e961a9d7df524bf852e690f050639b7491f575f00d0851234b90a",
+        "inputs": "4bfa217d076ed77e3c2eb1019b564b3b97a9dafae9e990ac99f0c58d63084cbd",
+        "digest": "b3ce106c996ee5afc9a1bb529c2228bac17184c79643fa666c5b57df155cbccd",
+    },
+    "distributions": {
+        "net": "b854b48b6165f42ecd3c4ebdad327b4580a7352a23d8f3d4cb0e5228ec7d7dc3",
+        "onnx": "12ab00363a7d8974502e92a74b17a6a82a1556fd9dede5e138b24aa7f63e1764",
+        "inputs": "f1d6b4a2aa100390597c654d91f49191f2e46eccce0f1b8c8a67a754fc416751",
+        "digest": "d45199bd494b169136dfcb50348b82947fce4bde4bdf83419b5ec410ce9873b9",
     },
     "matmul-integer": {
         "onnx": "2f4badcd94aff78db96b2fef77891909220ca0a666316b96accc68535208c9c4",
@@ -147,7 +160,7 @@ def test_the_onnx_is_sound(made, name):
     assert len(inferred.graph.output) == len(model.graph.output)
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", dict.fromkeys(NETS + LAYERS))
 def test_both_formats_have_the_same_weights(made, name):
     arrays = archive.unpack(made[name].formats["net"].path)
     description = json.loads(bytes(arrays.pop("__net__")))
@@ -159,7 +172,7 @@ def test_both_formats_have_the_same_weights(made, name):
     assert all(found[key].tobytes() == array.tobytes() for key, array in arrays.items())
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", dict.fromkeys(NETS + LAYERS))
 def test_two_executors_agree(made, name):
     workload = made[name]
     inputs = archive.unpack(workload.inputs.path)
@@ -174,8 +187,21 @@ def test_two_executors_agree(made, name):
         assert found[key].dtype == array.dtype == np.float32
         assert np.isfinite(array).all()
         assert np.abs(found[key] - array).max() <= 1e-4 * np.abs(array).max()
-    for array in found.values() if name == "operators" else [found["features" if name == "cnn-late" else "logits"]]:
+    for array in found.values() if name in LAYERS else [found["features" if name == "cnn-late" else "logits"]]:
         assert len({row.tobytes() for row in array}) == len(array)
+
+
+def test_whole_numbers_have_exact_sums(made):
+    """The control of `distributions`: no order of summation may change them."""
+    workload = made["distributions"]
+    running = session(workload.formats["onnx"].path)
+    names = [item.name for item in running.get_outputs()]
+    found = dict(zip(names, running.run(names, archive.unpack(workload.inputs.path)), strict=True))
+    whole = found["integers_integers"]
+    assert (whole == np.round(whole)).all()
+    assert 0 < np.abs(whole).max() < 1 << 24
+    # 144 products of numbers up to 8 cannot reach what float32 rounds.
+    assert 144 * 8 * 8 < 1 << 24
 
 
 def test_shapes_of_same_padding():

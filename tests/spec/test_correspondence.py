@@ -1,0 +1,54 @@
+"""Correspondence files: what is in them, and everything that can be wrong, at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from numdev.errors import InvalidInput
+from numdev.spec.correspondence import load_correspondence
+
+MAPS = Path(__file__).resolve().parents[2] / "matrices" / "maps"
+
+
+def test_levels_are_found_from_the_other_side(tmp_path):
+    path = tmp_path / "by.yaml"
+    path.write_text(
+        "numdev: 1\nworkloads: {ours: theirs}\nfactors: {profile: cpu, threads: cores}\n"
+        "levels: {profile: {haswell: [Haswell, Broadwell], zen2: Rome}, threads: {2: 4}}\n"
+    )
+    found = load_correspondence(path)
+    assert dict(found.workloads) == {"ours": "theirs"}
+    assert list(found.factors.items()) == [("profile", "cpu"), ("threads", "cores")]
+    assert found.levels == {
+        "profile": {"Haswell": "haswell", "Broadwell": "haswell", "Rome": "zen2"},
+        "threads": {"4": "2"},
+    }
+
+
+def test_all_problems_at_once(tmp_path):
+    path = tmp_path / "by.yaml"
+    path.write_text(
+        "numdev: 1\nworkloads: {a: b}\nfactors: {profile: cpu, threads: cpu}\n"
+        "levels: {profile: {haswell: X, zen2: [X, Y]}, stack: {one: two}}\n"
+    )
+    with pytest.raises(InvalidInput) as raised:
+        load_correspondence(path)
+    said = str(raised.value)
+    assert "factors.threads: 'cpu' is that of profile already" in said
+    assert "levels.profile.zen2: 'X' is that of haswell already" in said
+    assert "levels.stack: is none of `factors`" in said
+
+
+@pytest.mark.parametrize("text", ["numdev: 1\n", "numdev: 2\nworkloads: {a: b}\nfactors: {c: d}\n", "- 1\n", "numdev: 1\nworkloads: {}\nfactors: {}\n"])  # fmt: skip
+def test_what_is_none(tmp_path, text):
+    path = tmp_path / "by.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidInput):
+        load_correspondence(path)
+
+
+@pytest.mark.parametrize("path", sorted(MAPS.glob("*.yaml")), ids=lambda path: path.name)
+def test_ours_are_valid(path):
+    assert load_correspondence(path).workloads
