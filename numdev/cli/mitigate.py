@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from numdev import files
+from numdev.cli import matrix as matrices
 from numdev.cli import options
 from numdev.cli.lines import say
-from numdev.cli.matrix import File, Select, prepared
+from numdev.cli.matrix import File, Select
 from numdev.cli.progress import Live
 from numdev.errors import INCOMPLETE
 from numdev.report.mitigation import print_mitigations
@@ -47,16 +47,18 @@ def mitigate(
     """
     chosen = " or ".join(f"stack={name}" for name in stack or [])
     expression = " and ".join(f"({one})" for one in (select, chosen) if one)
-    resolved, used, made, opened = prepared(matrix, images, engine, store, expression or None)
+    resolved, used, made, opened = matrices.prepared(matrix, images, engine, store, expression or None)
     cache = files.cache_dir()
 
     def run(part: Resolved, plan: Plan, what: str) -> None:
         total = sum(len(group.items) for group in plan.groups)
         if total:
             say(what)
+        # An engine has stopped for good when what it was opened for is done.
+        current, _ = matrices.choose_engine(used.name, cache)
         with Live(total, 0, len(plan.refused)) as live:
             progress = execute.Progress(live.started, live.ended, live.said)
-            execute.Execution(part, used, made, opened, cache, progress).run(plan, jobs)
+            execute.Execution(part, current, made, opened, cache, progress).run(plan, jobs)
 
     wanted = selector(expression) if expression else lambda cell: True
     answer = Mitigation(resolved, made, opened, run, wanted, retry).answer()

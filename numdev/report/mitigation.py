@@ -10,7 +10,7 @@ from rich.text import Text
 
 from numdev.analysis.mitigated import Mitigations, Row, Solution, Subject
 from numdev.analysis.mitigation import Measured
-from numdev.analysis.numbers import number, whole
+from numdev.analysis.numbers import number
 from numdev.analysis.sentences import plural
 
 INDENT = 2

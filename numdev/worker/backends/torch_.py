@@ -10,7 +10,6 @@ from .. import net
 from ..tensors import Refused, named
 from . import Task, Unsupported
 
-
 # What a cell's session entries set: torch's own switches that can change which kernel computes. "1" is on.
 _SWITCHES = ("deterministic", "mkldnn", "nnpack")
 
