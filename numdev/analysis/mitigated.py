@@ -116,7 +116,7 @@ def in_short(subject: Subject) -> list[str]:
             one += " Without any one of these there are more."
         elif len(subject.alone) > 1:
             others = [name for name in subject.alone if name.partition("=")[0] != pins.pins[0].partition("=")[0]]
-            one += f" So does each of {listed(others)} alone." if others else ""
+            one += f" So does {listed(others)} alone." if others else ""
         said.append(one)
     else:
         said.append(_none(subject, classes, over))

@@ -12,8 +12,8 @@ from numdev.cpu.table import Shown
 # What the kernels need that OpenBLAS takes when it is told to, whether they can run or not.
 _NEEDS = {
     "sandybridge": {"avx"},
-    **dict.fromkeys(("haswell", "zen"), {"avx2", "fma"}),
-    **dict.fromkeys(("skylakex", "cooperlake", "sapphirerapids"), {"avx512f"}),
+    **{kernel: {"avx2", "fma"} for kernel in ("haswell", "zen")},
+    **{kernel: {"avx512f"} for kernel in ("skylakex", "cooperlake", "sapphirerapids")},
 }
 TORCH = {"AVX2": "avx2", "AVX512": "avx512bw"}
 
