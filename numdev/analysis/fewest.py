@@ -14,10 +14,14 @@ Pins = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Score:
-    """What a set of pins leaves: `lost` cells without a result, noisy or not as asked for, and classes of the others."""
+    """What a set of pins leaves: `lost` cells without a result, noisy or not as asked for, and classes of the others.
+
+    `moved`: whether any cell's bytes are others than without pins.
+    """
 
     lost: int
     classes: int
+    moved: bool = True
 
     @property
     def holds(self) -> bool:
@@ -71,7 +75,7 @@ class _Search:
 def fewest(pins: Sequence[Sequence[str]], base: Score, measure: Measure) -> Found:
     """Looks for the fewest pins with which one class is left.
 
-    Each alone first, at the first level that gives results; then all together; then, from a set that leaves one
+    Each alone first, at the first level that gives results; then all together, those that changed anything first; then, from a set that leaves one
     class, whatever can be left out is. Where all together leave several, those that do harm are left out one by one, and
     at last all pairs are tried. The pins that were found are then put to the latest of their levels at which one class is left.
     A tie goes to the pin that comes first.
@@ -111,6 +115,9 @@ def _alone(search: _Search, pins: Sequence[Sequence[str]]) -> dict[str, Sequence
 
 def _together(search: _Search, names: list[str], base: Score) -> Pins:
     """A set of two or more from which nothing can be left out; empty where none of those tried leaves one class."""
+    active = [name for name in names if search.known[(name,)].moved]
+    if 1 < len(active) < len(names) and search.ask([active], "all that change anything")[0].holds:
+        return _minimal(search, active)
     (score,) = search.ask([names], "all together")
     if score.holds:
         return _minimal(search, names)

@@ -167,15 +167,10 @@ def _rounded(subject: Subject, one: Solution) -> str:
     after = f"after {' + '.join(one.pins)}, outputs" if one.pins else "outputs"
     measured = one.measured
     luck = measured.crossings or 0.0
-    chance = (
-        f"{luck:.2g} elements"
-        if luck >= 0.1
-        else f"one element in {number(round(1 / luck)) if luck else 'very'} such runs"
-    )
     moved = f", moved by up to {number(measured.rounded)}" if measured.rounded else ""
     return (
-        f"{subject.title}: {after} rounded to {plural(one.decimals or 0, 'decimal')} are one class{moved}, on these inputs: "
-        f"with others {chance} will be rounded to two sides."
+        f"{subject.title}: {after} rounded to {plural(one.decimals or 0, 'decimal')} are one class{moved}. That holds for these "
+        f"inputs: of outputs like these {luck:.2g} elements are expected to fall on two sides of a border."
     )
 
 

@@ -29,8 +29,8 @@ class Measured:
     `classes`: of equal bytes; `odd`: cells without one, with what became of them ("zen2: unrealised ...").
     `left`: the largest deviation between two classes, None where there are fewer than two. `change`: the largest from the
     baseline's outputs without pins. `reference`: the worst class against the reference, and `closer` whether that is closer
-    than the worst without pins. `slower`: seconds of an inference as a multiple of those without pins, the median over
-    the cells, and `slowest` the largest; `seconds` the median itself; None where no time was measured. `moved`: cells whose
+    than the worst without pins. `slower`: seconds of a cell's fastest inference as a multiple of those without pins, the
+    median over the cells, and `slowest` the largest; `seconds` the median itself; None where no time was measured. `moved`: cells whose
     bytes are others than without pins. `decimals`: to how many decimals outputs must be rounded for one class (of one
     class: None), `bits`: the same in significant bits; None too where no rounding does. `crossings`: how many elements would be
     split at that rounding by chance, see rounding.crossings. `rounded`: by how much that rounding moves an element at most.
@@ -54,7 +54,7 @@ class Measured:
 
     @property
     def score(self) -> Score:
-        return Score(len(self.odd), self.classes)
+        return Score(len(self.odd), self.classes, self.moved > 0)
 
 
 @dataclass
@@ -109,7 +109,8 @@ class Seen:
         judged = worst([judge(one, ref, self.sizes, self.reference.exact) for one in kinds if (ref := self._ref())])
         ratios = [] if first_run else self._ratios(seconds)
         change = None if first_run else largest([self.sizes.between(one, self.against) for one in kinds])
-        every = [median(times) for times in seconds.values() if times]
+        # The fastest is what the program takes; whatever else the machine does makes the others longer.
+        every = [min(times) for times in seconds.values() if times]
         base = judged if first_run else self.base.reference
         return Measured(
             cells=len(part.cells),
@@ -135,8 +136,8 @@ class Seen:
         found = []
         for key, times in seconds.items():
             before = self.seconds.get(key)
-            if times and before and median(before) > 0:
-                found.append(median(times) / median(before))
+            if times and before:
+                found.append(min(times) / min(before))
         return found
 
     def _left(self, kinds: list[Outputs]) -> Deviation | None:

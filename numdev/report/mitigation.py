@@ -15,7 +15,9 @@ from numdev.analysis.sentences import plural
 
 INDENT = 2
 # What a person wants to compare; the steps of the search between these are in the JSON.
-SHOWN = ("alone", "all together", "all that do no harm alone", "those that are needed")
+SHOWN = ("alone", "all")
+# A longer set is told by its place in the search.
+LONG = 2
 
 
 def print_mitigations(answer: Mitigations, console: Console) -> None:
@@ -53,25 +55,31 @@ def _heading(one: Subject, base: Measured) -> str:
 
 
 def _grid(one: Subject, base: Measured) -> Grid:
-    grid = Grid(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    grid = Grid(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     judged = base.reference is not None
     grid.add_column("with", overflow="fold")
-    for header in ("classes", "apart", "round", "time", "moves", "top-1"):
+    for header in ("classes", "apart", "dec", "time", "moves", "top-1"):
         grid.add_column(header, justify="right", no_wrap=True)
     grid.add_column("set", no_wrap=True)
     if judged:
         grid.add_column("error", justify="right", no_wrap=True)
     grid.add_row("nothing", *_left(base), "1", "-", "-", "", *([_error(base)] if judged else []))
+    found = {solution.pins for solution in one.solutions}
     for row in _rows(one):
         style = "green" if row.measured.score.holds else ""
-        name = " + ".join(row.pins)
+        name = _set(row, found)
         if row.unsupported:
-            cells = [name, "cannot be set", *[""] * (8 if judged else 7)][: len(grid.columns)]
+            cells = [name, "not here"]
         else:
             cells = [name, *_left(row.measured), _time(row.measured), *_moves(row.measured), _took(row)]
             cells += [_error(row.measured)] if judged else []
         grid.add_row(*(Text(cell, style=style) for cell in cells))
     return grid
+
+
+def _set(row: Row, found: set[tuple[str, ...]]) -> str:
+    few = len(row.pins) <= LONG or row.pins in found
+    return " + ".join(row.pins) if few else f"{row.why} ({len(row.pins)})"
 
 
 def _rows(one: Subject) -> list[Row]:
@@ -119,11 +127,12 @@ def _notes(one: Subject) -> list[str]:
     notes = [f"Without a result before any pin, and left out: {line}" for line in one.without]
     if one.already:
         notes.append(f"Every cell has these as it is: {', '.join(one.already)}.")
+    found = {solution.pins for solution in one.solutions}
     for row in _rows(one):
         if row.unsupported:
-            notes.append(f"{' + '.join(row.pins)} cannot be set: {row.unsupported}")
+            notes.append(f"{_set(row, found)} cannot be set: {row.unsupported}")
         else:
-            notes += [f"{' + '.join(row.pins)}: {line}" for line in row.measured.odd[:3]]
+            notes += [f"{_set(row, found)}: {line}" for line in row.measured.odd[:3]]
     hidden = len(one.rows) - len(_rows(one))
     if hidden:
         notes.append(f"{plural(hidden, 'set')} more on the way: see the JSON.")

@@ -127,3 +127,19 @@ def test_needed_pins_are_found_in_few_steps(count):
     oracle = Planted(lambda pins: 1 if {names[0], names[-1]} <= pins else 3)
     fewest([[name] for name in names], BASE, oracle)
     assert len(oracle.asked) <= 2 * count + 3
+
+
+def test_what_changes_nothing_is_left_out_first():
+    def rule(pins):
+        return Score(0, 1 if {"a", "b"} <= pins else 3, moved=bool(pins & {"a", "b"}))
+
+    found = search(rule, "abcdefgh")
+    assert found.pins == ("a", "b")
+    assert len(found.steps) == 9, "each alone, and the two"
+
+
+def test_what_changes_nothing_alone_may_still_be_needed():
+    def rule(pins):
+        return Score(0, 1 if {"a", "b", "h"} <= pins else 3, moved=bool(pins & {"a", "b"}))
+
+    assert search(rule, "abcdefgh").pins == ("a", "b", "h")
