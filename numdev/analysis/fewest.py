@@ -155,9 +155,10 @@ def _minimal(search: _Search, names: list[str]) -> Pins:
     changed = True
     while changed and len(names) > 1:
         changed = False
-        for name in list(names):
+        # The last first, so that of pins which stand in for each other the earlier one is kept.
+        for name in reversed(names):
             rest = [one for one in names if one != name]
-            if len(rest) > 0 and search.ask([rest], _without(names))[0].holds:
+            if search.ask([rest], _without(names))[0].holds:
                 names, changed = rest, True
                 break
     return tuple(names)

@@ -55,8 +55,8 @@ class Solution(_Model):
 
 class Subject(_Model):
     """One workload on one stack. `cells`: the levels over which it shall give the same. `without`: cells that give nothing
-    without pins either, and are left out of all counts. `already`: candidates that every cell has as it is. `alone`: pins that
-    leave one class by themselves. `solutions`: the best first.
+    without pins either, and are left out of all counts. `already`: candidates that every cell has as it is. `others`: further
+    sets of no more pins than the best that were measured to leave one class, too. `solutions`: the best first.
     """
 
     workload: str
@@ -67,7 +67,7 @@ class Subject(_Model):
     base: Measured | None
     already: tuple[str, ...]
     rows: tuple[Row, ...]
-    alone: tuple[str, ...]
+    others: tuple[tuple[str, ...], ...]
     solutions: tuple[Solution, ...]
 
     @property
@@ -114,9 +114,8 @@ def in_short(subject: Subject) -> list[str]:
         )
         if len(pins.pins) > 1:
             one += " Without any one of these there are more."
-        elif len(subject.alone) > 1:
-            others = [name for name in subject.alone if name.partition("=")[0] != pins.pins[0].partition("=")[0]]
-            one += f" So does {listed(others)} alone." if others else ""
+        if subject.others:
+            one += f" So {'do' if len(subject.others) > 1 else 'does'} {listed(' + '.join(pins) for pins in subject.others)}."
         said.append(one)
     else:
         said.append(_none(subject, classes, over))

@@ -204,9 +204,8 @@ class Mitigation:
         good = trials.cells if trials else []
         without = [f"{_where(cell, cells)}: {self._why(cell)}" for cell in cells if trials and cell not in good]
         solutions: list[Solution] = []
-        alone: Pins = ()
         if trials and not trials.seen.base.score.holds:
-            alone, solutions = self._solve(trials)
+            solutions = self._solve(trials)
         return Subject(
             workload=key[0],
             stack=key[1],
@@ -216,11 +215,11 @@ class Mitigation:
             base=trials.seen.base if trials else None,
             already=tuple(pin.name for pin in self._pins(cells)[1]),
             rows=tuple(trials.rows.values()) if trials else (),
-            alone=alone,
+            others=_others(trials, solutions[0].pins) if solutions and solutions[0].kind == "pins" else (),
             solutions=ordered(solutions),
         )
 
-    def _solve(self, trials: _Trials) -> tuple[Pins, list[Solution]]:
+    def _solve(self, trials: _Trials) -> list[Solution]:
         """Pins first; what computes in another precision next to them, with pins where it needs them; rounding last."""
         moving = self._pins(trials.cells)[0]
         labels = {pin.name: [Setting(pin, level).label for level in pin.levels] for pin in moving}
@@ -241,7 +240,7 @@ class Mitigation:
             solutions += _roundings(trials)
         else:
             solutions += [one for one in _roundings(trials) if not one.pins]
-        return found.single, solutions
+        return solutions
 
     def _solution(self, kind: str, pins: Pins, trials: _Trials) -> Solution:
         return Solution(
@@ -256,6 +255,22 @@ class Mitigation:
     def _why(self, cell: Cell) -> str:
         bad = next(record for record in self._done[_name(cell)] if record.status != OK)
         return f"{bad.status}" + (f" ({bad.reason})" if bad.reason else "")
+
+
+def _others(trials: _Trials, best: Pins) -> tuple[Pins, ...]:
+    """Other sets of no more pins that leave one class; the same pins at other levels are none."""
+
+    def names(pins: Pins) -> set[str]:
+        return {trials.settings[label].pin.name for label in pins}
+
+    return tuple(
+        pins
+        for pins, row in trials.rows.items()
+        if row.measured.score.holds
+        and len(pins) <= len(best)
+        and names(pins) != names(best)
+        and not any(trials.settings[label].pin.kind == PRECISION for label in pins)
+    )
 
 
 def _roundings(trials: _Trials) -> list[Solution]:

@@ -57,7 +57,7 @@ def test_two_pins_that_are_needed(mitigate):
     best = one["solutions"][0]
     assert (best["kind"], best["pins"], best["measured"]["classes"]) == ("pins", ["graph", "prepacking"], 1)
     assert best["measured"]["left"] is None
-    assert one["alone"] == []
+    assert one["others"] == []
     assert best["snippet"] == {
         "shell": [],
         "python": [
@@ -101,7 +101,7 @@ def test_a_pin_that_makes_things_worse_is_not_part_of_it(mitigate):
 def test_ties_go_to_the_first_and_the_others_are_said(mitigate):
     done, _ = mitigate(lambda place, pins: 0.0 if pins & {"graph", "libm"} else STEP[place])
     assert "graph leaves one class of 3" in done.out
-    assert "So does libm alone." in " ".join(done.out.split())
+    assert "So does libm." in " ".join(done.out.split())
 
 
 def test_costs_are_those_of_matched_cells(mitigate):
