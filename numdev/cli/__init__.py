@@ -10,7 +10,20 @@ import typer
 from rich.console import Console
 
 from numdev import __version__
-from numdev.cli import analyze, as_, compare, doctor, images, imports, matrix, platform, report, store, workload
+from numdev.cli import (
+    analyze,
+    as_,
+    compare,
+    doctor,
+    images,
+    imports,
+    matrix,
+    mitigate,
+    platform,
+    report,
+    store,
+    workload,
+)
 from numdev.errors import INTERRUPTED, NumdevError, ProfileRefused
 from numdev.files import storage_errors
 from numdev.worker import start
@@ -28,6 +41,9 @@ app.command("report", help="Answer again from what a store holds.")(report.repor
 app.command("analyze", help="Which factors the results of a run follow from, and how much each explains.")(
     analyze.analyze
 )
+app.command(
+    "mitigate", help="Find the fewest pins that make a matrix's results the same, by trying and verifying them."
+)(mitigate.mitigate)
 app.command("compare", help="Compare two files, stored cells or runs.")(compare.compare)
 app.add_typer(images.app, name="images", help="Build and show the pinned software stacks.")
 app.add_typer(platform.app, name="platform", help="List and show CPU profiles.")

@@ -111,7 +111,7 @@ def run(
     fail_on_deviation: options.FailOnDeviation = False,
 ) -> None:
     """Run what is not stored yet, then answer. Ctrl-C stops cleanly; running again goes on."""
-    resolved, chosen, made, opened = _prepare(matrix, images, engine, store, select)
+    resolved, chosen, made, opened = prepared(matrix, images, engine, store, select)
     wanted = selector(select) if select else _everything
     result = plan.make_plan(resolved, made, opened, select=wanted, retry=retry)
     described = runfile.make_run(resolved, result, chosen.facts())
@@ -136,7 +136,7 @@ def _say(line: str) -> None:
     Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)
 
 
-def _prepare(
+def prepared(
     matrix: Path, images: Path | None, engine: str, store: Path, select: str | None
 ) -> tuple[resolve.Resolved, Engine, dict[str, resolve.Environment], Store]:
     """Everything before the first cell; says on standard error what it settled on."""

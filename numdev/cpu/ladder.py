@@ -100,15 +100,18 @@ def pair(name: str, host: Host, enforce: str, folder: Path = Path(), missing: st
     return (alike if native.table is None else replace(alike, table=build(common, host, native.table.rewritten))), other
 
 
-def contradictions(declared: Shown, found: Mapping[str, Any], separate: bool = False) -> list[str]:
+def contradictions(
+    declared: Shown, found: Mapping[str, Any], separate: bool = False, told: Mapping[str, str] | None = None
+) -> list[str]:
     """Reasons why a cell does not count as run under its profile; empty where everything agrees.
 
     Args:
         found: what the worker read back in the cell (worker/readback.py); untrusted.
         separate: the work was done by a program of its own, beside the process that was read back.
+        told: environment variables of the cell's own, by which libraries may have been told to choose less.
     """
     if isinstance(declared, Emulated):
         return emulated.contradictions(declared, found)
     if isinstance(declared, Knobbed):
         return knobbed.disobeyed(knobbed.obedience(declared, found), separate)
-    return realised.contradictions(declared, found)
+    return realised.contradictions(declared, found, told)

@@ -9,15 +9,22 @@ from numdev.cpu.features import NUMPY
 from numdev.cpu.profile import Profile
 from numdev.cpu.table import Shown
 
+# What the kernels need that OpenBLAS takes when it is told to, whether they can run or not.
+_NEEDS = {
+    "sandybridge": {"avx"},
+    **{kernel: {"avx2", "fma"} for kernel in ("haswell", "zen")},
+    **{kernel: {"avx512f"} for kernel in ("skylakex", "cooperlake", "sapphirerapids")},
+}
 TORCH = {"AVX2": "avx2", "AVX512": "avx512bw"}
 
 
-def contradictions(shown: Shown, realised: Mapping[str, Any]) -> list[str]:
+def contradictions(shown: Shown, realised: Mapping[str, Any], told: Mapping[str, str] | None = None) -> list[str]:
     """Reasons why a cell does not count as run under its profile; empty where everything agrees.
 
     Args:
         shown: what the cell was meant to see.
         realised: what the worker read back in the cell (worker/readback.py); untrusted.
+        told: environment variables of the cell's own, by which libraries are told to choose less.
     """
     if shown.profile is None or shown.table is None:
         return []
@@ -31,11 +38,12 @@ def contradictions(shown: Shown, realised: Mapping[str, Any]) -> list[str]:
         reasons.append(
             f"{cpuid['uncovered']} mapped files may have asked the real processor: what in them is CPUID is not known"
         )
-    return reasons + misfits(shown.profile, realised)
+    return reasons + misfits(shown.profile, realised, told)
 
 
-def misfits(profile: Profile, realised: Mapping[str, Any]) -> list[str]:
-    """What the libraries chose that a processor like `profile` would not make them choose."""
+def misfits(profile: Profile, realised: Mapping[str, Any], told: Mapping[str, str] | None = None) -> list[str]:
+    """What the libraries chose that a processor like `profile`, and what they were told, would not make them choose."""
+    told = told or {}
     reasons = []
     features = set(profile.features)
     for found in words(realised.get("numpy_features")):
@@ -49,7 +57,14 @@ def misfits(profile: Profile, realised: Mapping[str, Any]) -> list[str]:
     # TensorFlow multiplies with Eigen: the OpenBLAS of its numpy computes nothing, and is older than many a profile.
     for kernel in kernels(realised) if "tensorflow_build" not in realised else []:
         # Prescott is what OpenBLAS takes on processors newer than itself: a fall-back to record, not to trust.
-        if expected.openblas and kernel not in expected.openblas:
+        wanted = told.get("OPENBLAS_CORETYPE", "")
+        if wanted:
+            if kernel.lower() != wanted.lower():
+                reasons.append(f"OpenBLAS chose its {kernel} kernel, whatever OPENBLAS_CORETYPE={wanted} says")
+            elif not _NEEDS.get(kernel.lower(), set()) <= features:
+                # It does as it is told, and on the real processor it would end there.
+                reasons.append(f"OpenBLAS uses its {kernel} kernel, for which {profile.name} has too little")
+        elif expected.openblas and kernel not in expected.openblas:
             reasons.append(
                 f"OpenBLAS chose its {kernel} kernel; on {profile.name} it chooses {' or '.join(expected.openblas)}"
             )
@@ -57,7 +72,11 @@ def misfits(profile: Profile, realised: Mapping[str, Any]) -> list[str]:
     needed = TORCH.get(str(capability))
     if needed and needed not in features:
         reasons.append(f"torch uses {capability}, which {profile.name} does not have")
-    if capability and expected.torch and capability not in expected.torch:
+    wanted = told.get("ATEN_CPU_CAPABILITY", "")
+    if capability and wanted:
+        if str(capability).lower() != wanted.lower():
+            reasons.append(f"torch chose {capability}, whatever ATEN_CPU_CAPABILITY={wanted} says")
+    elif capability and expected.torch and capability not in expected.torch:
         reasons.append(f"torch chose {capability}; on {profile.name} it chooses {' or '.join(expected.torch)}")
     return reasons
 

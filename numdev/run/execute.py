@@ -175,7 +175,8 @@ class Execution:
         shown = self.resolved.shown(item.cell)
         assert shown is not None, "what was refused is not run"
         found = cpu.foreign.misplaced(item.cell.architecture, result.realised)
-        found += cpu.contradictions(shown, result.realised, item.format == "command")
+        told = item.cell.prefixed("env")
+        found += cpu.contradictions(shown, result.realised, item.format == "command", told)
         if status == "ok" and found:
             status, reason = "unrealised", "; ".join(found)[:_REASON_LIMIT]
         outputs = []

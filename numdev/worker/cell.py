@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from . import backends, readback, tensors
 from .job import Job, die_with_parent, write_result
@@ -32,7 +32,8 @@ def run(job: Job, cell_id: str) -> None:
     result: Dict[str, Any] = {"status": "ok", "reason": "", "outputs": [], "realised": {}}
     try:
         count = cell.get("rounds", 1)
-        inferences = backends.rounds(job.backend, _task(job, cell, scratch), count)
+        took: List[float] = []
+        inferences = backends.rounds(job.backend, _task(job, cell, scratch), count, took)
         outputs = next(inferences)
         result["seconds"] = time.perf_counter() - started
         for index, name in enumerate(sorted(outputs)):
@@ -43,6 +44,7 @@ def run(job: Job, cell_id: str) -> None:
             first = _outcome({row["name"]: row["sha256"] for row in result["outputs"]})
             result["rounds"] = [first, *(_outcome(_saved(one, scratch)) for one in inferences)]
         result["realised"] = readback.read(job.table, emulated=bool(job.prefix))
+        result["realised"]["inference_seconds"] = took
     except backends.Unsupported as error:
         result.update(status="unsupported", reason=str(error), outputs=[])
     except MemoryError as error:

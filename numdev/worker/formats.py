@@ -21,7 +21,12 @@ class Backend(NamedTuple):
 
 BACKENDS: Dict[str, Backend] = {
     "onnxruntime": Backend(("onnx",), optimizations=("off", "basic", "extended", "all"), session_entries=True),
-    "torch": Backend(("net", "torchscript", "export"), precisions=("float32", "float64"), threads_by_environment=True),
+    "torch": Backend(
+        ("net", "torchscript", "export"),
+        precisions=("float32", "float64"),
+        threads_by_environment=True,
+        session_entries=True,
+    ),
     "numpy": Backend(("net",), precisions=("float32", "float64"), threads_by_environment=True),
     "reference": Backend(("onnx",), precisions=("float64",), threads_by_environment=True),
     "tensorflow": Backend(("net",), precisions=("float32", "float64"), optimizations=("off", "all")),

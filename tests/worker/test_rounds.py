@@ -68,3 +68,13 @@ def test_an_error_in_a_later_inference_is_the_cells(infer):
     )
     assert read.status == "failed"
     assert read.outputs == read.rounds == ()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_inference_is_timed_without_what_was_before_it(infer, count):
+    slow = "import time\ntime.sleep(0.2)\n" + STEADY
+    result, read = infer(slow, rounds=count)
+    took = read.realised["inference_seconds"]
+    assert len(took) == count
+    assert all(isinstance(one, float) and one >= 0 for one in took)
+    assert took[0] <= result["seconds"] - 0.2

@@ -5,6 +5,7 @@ arguments that infers once and returns the outputs by name.
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, Dict, List, NamedTuple, Optional, Union
@@ -43,12 +44,17 @@ def backend(name: str) -> ModuleType:
     return importlib.import_module(f".{name}_", __name__)
 
 
-def rounds(name: str, task: Task, count: int) -> Iterator[Dict[str, np.ndarray]]:
+def rounds(name: str, task: Task, count: int, took: Optional[List[float]] = None) -> Iterator[Dict[str, np.ndarray]]:
     """The outputs of each of `count` inferences in a row with one and the same loaded model.
 
-    A program of the user's own ends with its inference: it has one round.
+    A program of the user's own ends with its inference: it has one round. `took` receives the seconds of each inference
+    alone, without loading the model; the first one often makes what later ones only use.
     """
     module: Any = backend(task.format if task.format in ("module", "command") else name)
     infer = module.prepare(task)
     for _ in range(1 if task.format == "command" else count):
-        yield infer()
+        started = time.perf_counter()
+        outputs = infer()
+        if took is not None:
+            took.append(time.perf_counter() - started)
+        yield outputs

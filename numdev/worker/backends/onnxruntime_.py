@@ -33,6 +33,10 @@ def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
     options.graph_optimization_level = levels[task.optimization]
     options.log_severity_level = 3
     for key, value in sorted(task.session.items()):
+        if key == "deterministic":
+            # The one switch that is an attribute and no entry.
+            options.use_deterministic_compute = value == "1"
+            continue
         options.add_session_config_entry(f"session.{key}", value)
     session = ort.InferenceSession(task.model, options, providers=["CPUExecutionProvider"])
     wanted = {item.name for item in session.get_inputs()}

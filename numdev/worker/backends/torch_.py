@@ -10,6 +10,9 @@ from .. import net
 from ..tensors import Refused, named
 from . import Task, Unsupported
 
+# What a cell's session entries set: torch's own switches that can change which kernel computes. "1" is on.
+_SWITCHES = ("deterministic", "mkldnn", "nnpack")
+
 
 def preload() -> None:
     import torch
@@ -21,6 +24,7 @@ def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
     import torch
 
     torch.set_num_threads(task.threads)
+    _switch(task.session)
     if task.precision not in ("float32", "float64"):
         raise Unsupported(f"torch does not compute in {task.precision} here")
     inputs = {name: _cast(torch.from_numpy(array), task.precision) for name, array in task.inputs.items()}
@@ -44,6 +48,21 @@ def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
             return infer()
 
     return inferring
+
+
+def _switch(session: Dict[str, str]) -> None:
+    import torch
+
+    for key, level in sorted(session.items()):
+        if key not in _SWITCHES or level not in ("0", "1"):
+            raise Unsupported(f"torch has no session entry {key}={level}; it has {', '.join(_SWITCHES)}, each 0 or 1")
+        on = level == "1"
+        if key == "deterministic":
+            torch.use_deterministic_algorithms(on)
+        elif key == "mkldnn":
+            torch.backends.mkldnn.set_flags(on)
+        else:
+            torch.backends.nnpack.set_flags(on)
 
 
 def _cast(tensor: Any, precision: str) -> Any:
