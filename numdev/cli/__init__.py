@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from numdev import __version__
-from numdev.cli import analyze, as_, compare, doctor, images, imports, matrix, platform, report, store, workload
+from numdev.cli import analyze, as_, compare, doctor, images, imports, matrix, platform, report, store, trace, workload
 from numdev.errors import INTERRUPTED, NumdevError, ProfileRefused
 from numdev.files import storage_errors
 from numdev.worker import start
@@ -29,6 +29,7 @@ app.command("analyze", help="Which factors the results of a run follow from, and
     analyze.analyze
 )
 app.command("compare", help="Compare two files, stored cells or runs.")(compare.compare)
+app.command("trace", help="In which layer of a model cells part, and how the deviation then grows.")(trace.trace)
 app.add_typer(images.app, name="images", help="Build and show the pinned software stacks.")
 app.add_typer(platform.app, name="platform", help="List and show CPU profiles.")
 app.command(

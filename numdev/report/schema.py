@@ -1,6 +1,7 @@
 """The JSON Schemas of what is printed, as text.
 
-`python -m numdev.report.schema > docs/answer.schema.json`, and with `compare` behind it docs/compare.schema.json.
+`python -m numdev.report.schema > docs/answer.schema.json`, and with `compare` or `trace` behind it docs/compare.schema.json
+or docs/trace.schema.json.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import sys
 from typing import Any
 
-from numdev.analysis import comparison, result
+from numdev.analysis import comparison, result, tracing
 
 
 def text(schema: dict[str, Any] | None = None) -> str:
@@ -24,5 +25,9 @@ def compare_text() -> str:
     return text(comparison.schema())
 
 
+def trace_text() -> str:
+    return text(tracing.schema())
+
+
 if __name__ == "__main__":
-    print(compare_text() if sys.argv[1:] == ["compare"] else text(), end="")
+    print({"compare": compare_text, "trace": trace_text}.get("".join(sys.argv[1:]), text)(), end="")

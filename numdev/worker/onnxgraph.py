@@ -19,9 +19,53 @@ _NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
 _EXTERNAL = 1
 
 _EXACT = frozenset(
-    "Relu LeakyRelu MaxPool GlobalMaxPool Max Min Clip Abs Neg Identity Flatten Reshape Transpose Concat Split Slice Squeeze "
-    "Unsqueeze Pad Gather GatherND GatherElements Expand Tile Shape Where Equal Less Greater Not And Or ArgMax ArgMin "
-    "ReduceMax ReduceMin TopK DepthToSpace SpaceToDepth Dropout Size ConstantOfShape Range NonZero Resize".split()
+    [
+        "Relu",
+        "LeakyRelu",
+        "MaxPool",
+        "GlobalMaxPool",
+        "Max",
+        "Min",
+        "Clip",
+        "Abs",
+        "Neg",
+        "Identity",
+        "Flatten",
+        "Reshape",
+        "Transpose",
+        "Concat",
+        "Split",
+        "Slice",
+        "Squeeze",
+        "Unsqueeze",
+        "Pad",
+        "Gather",
+        "GatherND",
+        "GatherElements",
+        "Expand",
+        "Tile",
+        "Shape",
+        "Where",
+        "Equal",
+        "Less",
+        "Greater",
+        "Not",
+        "And",
+        "Or",
+        "ArgMax",
+        "ArgMin",
+        "ReduceMax",
+        "ReduceMin",
+        "TopK",
+        "DepthToSpace",
+        "SpaceToDepth",
+        "Dropout",
+        "Size",
+        "ConstantOfShape",
+        "Range",
+        "NonZero",
+        "Resize",
+    ]
 )
 _SUMS = frozenset(("Add", "Sub", "Sum"))
 _PRODUCTS = frozenset(("Mul", "Div"))
@@ -152,9 +196,7 @@ def _attribute(data: memoryview, found: Dict[str, Any]) -> None:
     for number, part in _fields(data):
         if number == 1:
             name = _text(part)
-        elif number == 3:
-            value = part
-        elif number == 5:
+        elif number == 3 or number == 5:
             value = part
         elif number == 8:
             value = [*(value if isinstance(value, list) else []), *_numbers(part)]

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
@@ -74,31 +75,31 @@ def _run(name: str, task: backends.Task, outcome: str, folder: str, deadline: fl
         second, other, _ = _attempt(tapping, every)
         if second != first:
             apart = next((one for one in every if _bytes(seen, one) != _bytes(other, one)), "none")
-            return _none("noisy", f"the outputs differ from one inference to the next; the first layer that does is {apart}")
+            return _none(
+                "noisy", f"the outputs differ from one inference to the next; the first layer that does is {apart}"
+            )
     kept = _harmless(_groups(tapping.layers), lambda some: _attempt(tapping, some, look=False)[0] == outcome, deadline)
     last, seen, _ = _attempt(tapping, kept)
     if not kept or last != outcome:
         return _none("changes", error or "looking at the layers changes the outputs, whichever are looked at")
     left = len(every) - len(kept)
-    return _found("partly", f"looking at {left} of {len(every)} layers changes the outputs", tapping, seen, task, folder)
+    return _found(
+        "partly", f"looking at {left} of {len(every)} layers changes the outputs", tapping, seen, task, folder
+    )
 
 
 def _attempt(tapping: Tapping, names: Sequence[str], look: bool = True) -> Tuple[str, Seen, str]:
     """A tapped inference: the digest of its outputs ("" where it failed, and why), and what was seen."""
-    seen: Seen = {}
-
-    def observe(name: str, value: Any) -> None:
-        if look:
-            found = look_at(value)
-            if found is not None:
-                seen[name] = found
-
+    values: Dict[str, Any] = {}
     try:
-        outputs = tapping.prepare(names, observe)()
+        outputs = tapping.prepare(names, values.__setitem__)()
     except Exception as error:
         # A type that a framework has and cannot hand out, for one: the search finds whose it is.
         return "", {}, f"{type(error).__name__}: {error}"
-    return _digest(outputs), seen, ""
+    # Hashing takes longer than a small inference, and leaves the interpreter to others.
+    with ThreadPoolExecutor(max(1, min(8, len(os.sched_getaffinity(0))))) as pool:
+        found = dict(zip(values, pool.map(look_at, values.values()))) if look else {}
+    return _digest(outputs), {name: seen for name, seen in found.items() if seen is not None}, ""
 
 
 def _groups(layers: Sequence[Layer]) -> List[List[str]]:
