@@ -74,14 +74,15 @@ def _run(name: str, task: backends.Task, outcome: str, folder: str, deadline: fl
     if first:
         second, other, _ = _attempt(tapping, every)
         if second != first:
-            apart = next((one for one in every if _bytes(seen, one) != _bytes(other, one)), "none")
-            return _none(
-                "noisy", f"the outputs differ from one inference to the next; the first layer that does is {apart}"
-            )
+            apart = next((one for one in every if _bytes(seen, one) != _bytes(other, one)), "")
+            where = f"the first layer that does is {apart}" if apart else "of the layers, none does"
+            return _none("noisy", f"the outputs differ from one inference to the next; {where}")
     kept = _harmless(_groups(tapping.layers), lambda some: _attempt(tapping, some, look=False)[0] == outcome, deadline)
     last, seen, _ = _attempt(tapping, kept)
+    if not kept and error:
+        return _none("failed", error)
     if not kept or last != outcome:
-        return _none("changes", error or "looking at the layers changes the outputs, whichever are looked at")
+        return _none("changes", "looking at the layers changes the outputs, whichever are looked at")
     left = len(every) - len(kept)
     return _found(
         "partly", f"looking at {left} of {len(every)} layers changes the outputs", tapping, seen, task, folder
