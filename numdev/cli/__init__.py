@@ -22,6 +22,7 @@ from numdev.cli import (
     platform,
     report,
     store,
+    trace,
     workload,
 )
 from numdev.errors import INTERRUPTED, NumdevError, ProfileRefused
@@ -45,6 +46,7 @@ app.command(
     "mitigate", help="Find the fewest pins that make a matrix's results the same, by trying and verifying them."
 )(mitigate.mitigate)
 app.command("compare", help="Compare two files, stored cells or runs.")(compare.compare)
+app.command("trace", help="In which layer of a model cells part, and how the deviation then grows.")(trace.trace)
 app.add_typer(images.app, name="images", help="Build and show the pinned software stacks.")
 app.add_typer(platform.app, name="platform", help="List and show CPU profiles.")
 app.command(

@@ -18,12 +18,15 @@ import numpy as np
 from numdev import digests
 from numdev.engines.protocol import Ending, Environment, Launch, Say, stack_digest
 from numdev.spec.stack import Stack
+from numdev.worker import tap
+from numdev.worker.layers import Layer
 
 
 @dataclass(frozen=True)
 class Played:
     """What a cell is said to have done. A status of "missing" leaves no result, as a lost container does; `rounds`
-    are the outputs of the inferences after the first.
+    are the outputs of the inferences after the first, `layers` what a tap sees where it was
+    asked for, with each layer's output or None, in order; `tapped` is its status.
     """
 
     outputs: dict[str, np.ndarray] = field(default_factory=dict)
@@ -31,6 +34,8 @@ class Played:
     reason: str = ""
     realised: dict[str, Any] = field(default_factory=dict)
     rounds: tuple[dict[str, np.ndarray], ...] = ()
+    layers: tuple[tuple[Layer, np.ndarray | None], ...] = ()
+    tapped: str = "same"
 
 
 # stack, the cell's entry in job.json, the CPUID table's text or None -> what it does.
@@ -77,7 +82,7 @@ class MemoryEngine:
             _event(launch.out, "start", cell["id"])
             played = self.player(stack, cell, table)
             if played.status != "missing":
-                _write(launch.out / cell["id"], played)
+                _write(launch.out / cell["id"], played, bool(cell.get("tap")))
                 _event(launch.out, "end", cell["id"])
             poll()
         return self.ending
@@ -91,7 +96,7 @@ def _event(out: Path, event: str, cell: str) -> None:
         file.write(json.dumps({"event": event, "cell": cell}) + "\n")
 
 
-def _write(folder: Path, played: Played) -> None:
+def _write(folder: Path, played: Played, tapped: bool) -> None:
     folder.mkdir()
     rows = []
     for index, (name, array) in enumerate(sorted(played.outputs.items())):
@@ -111,6 +116,10 @@ def _write(folder: Path, played: Played) -> None:
             digests.of_json(sorted([name, digests.of_bytes(_npy(array))] for name, array in outputs.items()))
             for outputs in every
         ]
+    if tapped:
+        seen = {layer.name: tap.look_at(value) for layer, value in played.layers if value is not None}
+        rows = tap.rows([layer for layer, _ in played.layers], seen, {}, str(folder))
+        result["tap"] = {"status": played.tapped, "reason": "", "layers": rows}
     (folder / "result.json").write_text(json.dumps(result))
 
 

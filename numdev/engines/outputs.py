@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from numdev import digests
-from numdev.store.record import ROUNDS_LIMIT, STATUS
+from numdev.store.record import ROUNDS_LIMIT, STATUS, Layer, Tap
 
 JSON_LIMIT = 4 << 20
 LOG_LIMIT = 16 << 10
 TENSOR_LIMIT = 4 << 30
 OUTPUTS_LIMIT = 1000
+# 4096 numbers of the widest type, and a header.
+SAMPLE_LIMIT = 4096 * 16 + 4096
 # As deep as what a worker reads back ever is, and less deep than what a record can hold.
 _DEPTH_LIMIT = 20
 _REASON_LIMIT = 4000
@@ -55,6 +57,15 @@ class CellResult:
     seconds: float | None = None
     log: str = ""
     rounds: tuple[str, ...] = ()
+    tap: Tapped | None = None
+
+
+@dataclass(frozen=True)
+class Tapped:
+    """What was seen of a model's layers, as it becomes part of a record; `samples` are the bytes of .npy files."""
+
+    tap: Tap
+    samples: tuple[bytes, ...] = ()
 
 
 def read_result(out: Path, cell: str) -> CellResult | None:
@@ -90,7 +101,36 @@ def _result(folder: Path, log: str) -> CellResult:
     if len({output.name for output in outputs}) != len(outputs):
         raise Unbelievable("two of its outputs have one name")
     shown = _printable(reason[:_REASON_LIMIT])
-    return CellResult(status, shown, tuple(outputs), realised, seconds, log, tuple(rounds) if status == "ok" else ())
+    tap = _tap(folder, data["tap"]) if status == "ok" and "tap" in data else None
+    return CellResult(
+        status, shown, tuple(outputs), realised, seconds, log, tuple(rounds) if status == "ok" else (), tap
+    )
+
+
+def _tap(folder: Path, data: Any) -> Tapped:
+    """What the tap saw. Where it cannot be believed, that is its status: the cell has its result all the same."""
+    try:
+        samples = []
+        layers = []
+        for given in data["layers"]:
+            row = dict(given)
+            if file := row.pop("file", ""):
+                sample = _tensor(folder, {"name": row["name"], "file": file, "sha256": row["sample"]}, SAMPLE_LIMIT)
+                samples.append(sample.data)
+            texts = (row["name"], row["op"], *row["inputs"])
+            if not all(isinstance(text, str) and text.isprintable() for text in texts):
+                raise Unbelievable("a layer's name is not printable")
+            if bool(row.get("sample")) != bool(file):
+                raise Unbelievable("a layer's sample is not there")
+            layers.append(Layer.model_validate(row))
+        if len({layer.name for layer in layers}) != len(layers):
+            raise Unbelievable("two layers have one name")
+        return Tapped(
+            Tap(status=data["status"], reason=_printable(data["reason"][:_REASON_LIMIT]), layers=layers), tuple(samples)
+        )
+    except (Unbelievable, ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+        what = " ".join(str(error).split())[:_REASON_LIMIT]
+        return Tapped(Tap(status="failed", reason=_printable(f"what it says of the layers cannot be read: {what}")))
 
 
 def _is_digest(value: Any) -> bool:

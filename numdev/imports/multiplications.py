@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from numdev.analysis.ranks import spearman
+
 COLUMNS = ("c", "f", "k", "i", "multiplications", "precision", "l2_distance")
 # Root mean square difference of an output (f filters of i x i) between two platforms: among roundings at most 1.7e-7, between
 # sets of weights at least 0.24. Inputs and weights are of order one.
@@ -49,15 +51,3 @@ def evaluate(path: str, columns: Mapping[str, Sequence[float]]) -> Multiplicatio
         sizes.append(mine[4].max())
         bits.append(mine[5].min())
     return Multiplications(path, len(configurations), tuple(mixed), None if mixed else spearman(sizes, bits))
-
-
-def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """The rank correlation, equal values at their mean rank; None where either does not vary."""
-    if len(set(one)) < 2 or len(set(other)) < 2:
-        return None
-    return float(np.corrcoef(_ranks(one), _ranks(other))[0, 1])
-
-
-def _ranks(values: Sequence[float]) -> np.ndarray:
-    _, inverse, counts = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]

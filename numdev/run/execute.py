@@ -185,6 +185,9 @@ class Execution:
                 with self._lock:
                     name = self.store.put_tensor(tensor.data)
                 outputs.append(Output(name=tensor.name, dtype=tensor.dtype, shape=list(tensor.shape), tensor=name))
+        for sample in result.tap.samples if result.tap else ():
+            with self._lock:
+                self.store.put_tensor(sample)
         environment: dict[str, Any] = {
             **self.engine_facts,
             **self.environments[item.cell.software].facts,
@@ -193,7 +196,7 @@ class Execution:
             "platform": self.resolved.host.facts(),
         }
         record = Record(
-            record=SCHEMA if result.rounds else 1,
+            record=SCHEMA if result.tap else 2 if result.rounds else 1,
             digest=item.digest,
             workload=item.cell.workload,
             factors=dict(item.cell.factors),
@@ -208,6 +211,7 @@ class Execution:
             environment=environment,
             log="" if status == "ok" else result.log,
             rounds=list(result.rounds),
+            tap=result.tap.tap if result.tap else None,
         )
         self._keep(item, record)
 

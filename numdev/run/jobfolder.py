@@ -73,6 +73,7 @@ def _cell(item: Item, resolved: Resolved, timeout: float) -> dict[str, Any]:
         "replicate": item.replicate,
         "rounds": item.rounds,
         "timeout": timeout,
+        **({"tap": item.tap} if item.tap else {}),
     }
 
 

@@ -32,6 +32,7 @@ class Item:
     reference: bool = False
     refusal: str = ""
     rounds: int = 1
+    tap: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,8 +169,9 @@ def _item(
         refusal = "what is in a stack that is a Dockerfile is not known beforehand: this needs CPUID faulting"
     # The reference is computed once; a program of its own ends with its inference.
     rounds = 1 if reference or format == "command" else resolved.matrix.rounds
-    digest = cell.digest(**causes, replicate=replicate, rounds=rounds)
-    return Item(cell, replicate, digest, format, causes, reference, refusal, rounds)
+    tap = "" if reference or resolved.matrix.tap == "none" else resolved.matrix.tap
+    digest = cell.digest(**causes, replicate=replicate, rounds=rounds, tap=tap)
+    return Item(cell, replicate, digest, format, causes, reference, refusal, rounds, tap)
 
 
 def choose_format(resolved: Resolved, cell: Cell) -> tuple[str, str]:

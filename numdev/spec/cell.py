@@ -78,7 +78,16 @@ class Cell:
         return {"workload": self.workload, "factors": dict(self.factors)}
 
     def digest(
-        self, *, stack: str, platform: str, table: str, workload: str, worker: str, replicate: int, rounds: int = 1
+        self,
+        *,
+        stack: str,
+        platform: str,
+        table: str,
+        workload: str,
+        worker: str,
+        replicate: int,
+        rounds: int = 1,
+        tap: str = "",
     ) -> str:
         """The name of one replicate's result: over everything that can matter for its bytes.
 
@@ -90,6 +99,7 @@ class Cell:
             worker: digest of the code that runs in the cell.
             replicate: the number of the repetition, from 1.
             rounds: how many inferences its process makes.
+            tap: what is looked at besides its outputs, or "".
         """
         covered = ("stack", "profile", *identity.FACTORS)
         options = {key: value for key, value in self.factors.items() if key not in covered}
@@ -101,10 +111,12 @@ class Cell:
             del options["architecture"]
         # More than one is asked for since later, and one has the name that it always had.
         several = {"rounds": rounds} if rounds != 1 else {}
+        looked = {"tap": tap} if tap else {}
         return digests.of_json(
             {
                 "cell": 1,
                 **several,
+                **looked,
                 "stack": stack,
                 "platform": platform,
                 "table": table,

@@ -62,6 +62,9 @@ class MatrixFile(yamlfile.Strict):
     include: list[dict[str, str | int]] = []
     repeats: int = Field(default=1, ge=1, le=1000, description="runs of each cell, each in a fresh process")
     rounds: int = Field(default=1, ge=1, le=1000, description="inferences inside each process, one after the other")
+    tap: Literal["none", "layers"] = Field(
+        default="none", description="what of the model is looked at besides its outputs"
+    )
     reference: str | dict[str, str | int] | None = Field(
         default=None, description="the stack that computes the reference, or the cell that is it"
     )
@@ -95,6 +98,7 @@ class Matrix:
     missing: str = "refuse"
     reference_cell: dict[str, Any] | None = None
     rounds: int = 1
+    tap: str = "none"
     source: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -159,6 +163,7 @@ def load_matrix(path: Path) -> Matrix:
         missing=file.missing,
         reference_cell=named,
         rounds=file.rounds,
+        tap=file.tap,
         source=file.model_dump(mode="json", exclude_unset=True),
     )
 

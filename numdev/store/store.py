@@ -215,6 +215,10 @@ class Store:
                 if output.tensor not in tensors:
                     missing = f"its output {output.name} ({output.tensor[:12]}) is missing"
                     problems.append(Problem(self._name(path), missing, "remove the record and run again"))
+            for layer in record.tap.layers if record.tap else ():
+                if layer.sample and layer.sample not in tensors:
+                    missing = f"the sample of its layer {layer.name} ({layer.sample[:12]}) is missing"
+                    problems.append(Problem(self._name(path), missing, "remove the record and run again"))
         return sorted(problems)
 
     def _read(self, path: Path) -> Record:

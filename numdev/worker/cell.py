@@ -5,8 +5,6 @@ python -m numdev_worker.cell JOB OUT CELL
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import sys
@@ -15,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Dict, List
 
-from . import backends, readback, tensors
+from . import backends, readback, tap, tensors
 from .job import Job, die_with_parent, write_result
 
 _REASON = 2000
@@ -40,11 +38,17 @@ def run(job: Job, cell_id: str) -> None:
             file = f"{index}.npy"
             sha256 = tensors.save(outputs[name], os.path.join(folder, file))
             result["outputs"].append({"name": name, "file": file, "sha256": sha256})
+        first = tap.outcome_of({row["name"]: row["sha256"] for row in result["outputs"]})
         if count > 1:
-            first = _outcome({row["name"]: row["sha256"] for row in result["outputs"]})
-            result["rounds"] = [first, *(_outcome(_saved(one, scratch)) for one in inferences)]
+            result["rounds"] = [first, *(tap.outcome_of(_saved(one, scratch)) for one in inferences)]
         result["realised"] = readback.read(job.table, emulated=bool(job.prefix))
         result["realised"]["inference_seconds"] = took
+        if cell.get("tap"):
+            # The model of the cell's own inference is not needed any more; its result is there, whatever the tap does.
+            inferences.close()
+            write_result(folder, {**result, "tap": tap.ENDED})
+            until = started + cell["timeout"] / 2
+            result["tap"] = tap.run(job.backend, _task(job, cell, scratch), first, folder, until)
     except backends.Unsupported as error:
         result.update(status="unsupported", reason=str(error), outputs=[])
     except MemoryError as error:
@@ -62,12 +66,6 @@ def run(job: Job, cell_id: str) -> None:
 def _saved(outputs: Mapping[str, Any], scratch: str) -> Dict[str, str]:
     """The digests that these outputs would have as files; one after the other, for they may be large."""
     return {name: tensors.save(outputs[name], os.path.join(scratch, "round.npy")) for name in sorted(outputs)}
-
-
-def _outcome(named: Mapping[str, str]) -> str:
-    """One digest for all outputs of an inference, from their own."""
-    text = json.dumps(sorted([name, digest] for name, digest in named.items()), separators=(",", ":"))
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def _log_to(path: str) -> None:

@@ -7,7 +7,7 @@ describes it. Convolutions are sums of matrix products over unfolded patches, so
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -33,9 +33,12 @@ def names(layer: Dict[str, Any]) -> List[str]:
 
 
 def run(
-    description: Dict[str, Any], weights: Dict[str, np.ndarray], inputs: Dict[str, np.ndarray]
+    description: Dict[str, Any],
+    weights: Dict[str, np.ndarray],
+    inputs: Dict[str, np.ndarray],
+    observe: Optional[Callable[[str, np.ndarray], None]] = None,
 ) -> Dict[str, np.ndarray]:
-    """The network's outputs by name, in the precision of weights and inputs."""
+    """The network's outputs by name, in the precision of weights and inputs. `observe` is told each layer's name and output."""
     values = dict(inputs)
     for layer in description["layers"]:
         arrays = {key: weights[layer[key]] for key in ("weight", "bias", "scale", "mean", "variance") if layer.get(key)}
@@ -43,6 +46,8 @@ def run(
         if operation is None:
             raise Refused(f"unknown operation {layer['op']!r}")
         values[layer["output"]] = operation(layer, arrays, *(values[name] for name in names(layer)))
+        if observe:
+            observe(layer["output"], values[layer["output"]])
     return {name: values[name] for name in description["outputs"]}
 
 

@@ -45,10 +45,8 @@ class Supervisor:
                 self.say("start", cell_id)
                 status, reason = self.one(cell_id, cell)
                 if status:
-                    write_result(
-                        self.job.result_folder(cell_id),
-                        {"status": status, "reason": reason, "outputs": [], "realised": {}},
-                    )
+                    folder = self.job.result_folder(cell_id)
+                    write_result(folder, cut_short(folder, status, reason))
                 self.say("end", cell_id)
         finally:
             for zygote in self.zygotes.values():
@@ -241,6 +239,17 @@ class Zygote:
                     pipe.close()
             except BrokenPipeError:
                 pass
+
+
+def cut_short(folder: str, status: str, reason: str) -> Dict[str, Any]:
+    """What a cell whose process was ended leaves behind: its result, where it was ended while tapping."""
+    try:
+        with open(os.path.join(folder, "result.json"), encoding="utf-8") as file:
+            result = json.load(file)
+        result["tap"]["reason"] = f"its process was ended while tapping: {status}, {reason}"
+        return result
+    except (OSError, ValueError, TypeError, LookupError):
+        return {"status": status, "reason": reason, "outputs": [], "realised": {}}
 
 
 def interpreter(module: str, prefix: Sequence[str] = ()) -> List[str]:

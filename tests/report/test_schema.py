@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from numdev.report.schema import compare_text, mitigate_text, text
+from numdev.report.schema import compare_text, mitigate_text, text, trace_text
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -17,3 +17,7 @@ def test_the_schema_of_comparisons_is_up_to_date():
 
 def test_the_schema_of_mitigations_is_up_to_date():
     assert (DOCS / "mitigate.schema.json").read_text() == mitigate_text()
+
+
+def test_the_schema_of_traces_is_up_to_date():
+    assert (DOCS / "trace.schema.json").read_text() == trace_text()

@@ -14,6 +14,7 @@ import pytest
 from numdev import digests
 from numdev.errors import StorageFailed, StoreFailed
 from numdev.store import Output, Record, Store
+from numdev.store.record import SCHEMA
 
 ARRAY = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -356,7 +357,7 @@ def test_a_full_disk_leaves_nothing_half_written(filled, monkeypatch, call, numb
 
 
 def test_a_record_from_a_newer_numdev(store):
-    opened = put_raw(store, sealed({"record": 3, "anything": "else"}))
+    opened = put_raw(store, sealed({"record": SCHEMA + 1, "anything": "else"}))
     with pytest.raises(StoreFailed, match="is from a newer numdev"):
         opened.record(sha("a"))
     (problem,) = opened.verify()

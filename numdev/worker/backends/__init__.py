@@ -1,5 +1,5 @@
 """One module a backend: `preload()` imports the framework, `prepare(task)` loads the model and gives a function of no
-arguments that infers once and returns the outputs by name.
+arguments that infers once and returns the outputs by name. Where layers can be looked at, `tapping(task)` says how (layers.py).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from types import ModuleType
 from typing import Any, Dict, List, NamedTuple, Optional, Union
 
 import numpy as np
+
+from ..layers import Tapping
 
 
 class Unsupported(Exception):
@@ -58,3 +60,13 @@ def rounds(name: str, task: Task, count: int, took: Optional[List[float]] = None
         if took is not None:
             took.append(time.perf_counter() - started)
         yield outputs
+
+
+def tapping(name: str, task: Task) -> Tapping:
+    """How the layers of a task's model can be looked at; raises Unsupported where they cannot."""
+    if task.format in ("module", "command"):
+        raise Unsupported("a program of your own has no layers that are known here")
+    made = getattr(backend(name), "tapping", None)
+    if made is None:
+        raise Unsupported(f"the layers of {name} cannot be looked at")
+    return made(task)

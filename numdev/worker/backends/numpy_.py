@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict
+from collections.abc import Sequence
+from typing import Any, Callable, Dict, Tuple
 
 import numpy as np
 
 from .. import net
+from ..layers import Observe, Tapping, of_net
 from . import Task
 
 
@@ -15,6 +17,24 @@ def preload() -> None:
 
 
 def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
+    network = _loaded(task)
+    return lambda: net.run(*network)
+
+
+def tapping(task: Task) -> Tapping:
+    description, weights, inputs = _loaded(task)
+
+    def prepared(names: Sequence[str], observe: Observe) -> Callable[[], Dict[str, np.ndarray]]:
+        wanted = set(names)
+        return lambda: net.run(
+            description, weights, inputs, lambda name, value: observe(name, value) if name in wanted else None
+        )
+
+    return Tapping(of_net(description, weights), prepared)
+
+
+def _loaded(task: Task) -> Tuple[Dict[str, Any], Dict[str, np.ndarray], Dict[str, np.ndarray]]:
+    """Description, weights and inputs, in the task's precision."""
     kind = np.dtype(task.precision).type
 
     def cast(array: np.ndarray) -> np.ndarray:
@@ -22,5 +42,4 @@ def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
 
     description, weights = net.load(str(task.model))
     weights = {name: cast(array) for name, array in weights.items()}
-    inputs = {name: cast(array) for name, array in task.inputs.items()}
-    return lambda: net.run(description, weights, inputs)
+    return description, weights, {name: cast(array) for name, array in task.inputs.items()}

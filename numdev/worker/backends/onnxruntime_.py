@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict
+from collections.abc import Sequence
+from typing import Any, Callable, Dict
 
 import numpy as np
 
+from .. import onnxgraph
+from ..layers import LAYERS, Observe, Tapping
 from ..tensors import Refused
 from . import Task, Unsupported
 
@@ -18,6 +21,35 @@ def preload() -> None:
 
 
 def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
+    session = _session(task, task.model)
+    outputs = [item.name for item in session.get_outputs()]
+    return lambda: dict(zip(outputs, session.run(outputs, task.inputs)))
+
+
+def tapping(task: Task) -> Tapping:
+    with open(str(task.model), "rb") as file:
+        data = file.read()
+    graph = onnxgraph.read(data, LAYERS + 1)
+    if graph.external:
+        raise Unsupported("the model's weights lie in other files, so that no outputs can be added to it")
+
+    def prepared(names: Sequence[str], observe: Observe) -> Callable[[], Dict[str, np.ndarray]]:
+        added = [name for name in names if name not in graph.outputs]
+        session = _session(task, onnxgraph.with_outputs(data, added))
+
+        def infer() -> Dict[str, np.ndarray]:
+            found = dict(zip([*graph.outputs, *added], session.run([*graph.outputs, *added], task.inputs)))
+            for name in names:
+                observe(name, found[name])
+            return {name: found[name] for name in graph.outputs}
+
+        return infer
+
+    return Tapping(onnxgraph.layers(graph), prepared)
+
+
+def _session(task: Task, model: Any) -> Any:
+    """The session of a model, by its path or its bytes."""
     import onnxruntime as ort
 
     levels = {
@@ -38,11 +70,10 @@ def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
             options.use_deterministic_compute = value == "1"
             continue
         options.add_session_config_entry(f"session.{key}", value)
-    session = ort.InferenceSession(task.model, options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     wanted = {item.name for item in session.get_inputs()}
     if wanted != set(task.inputs):
         raise Refused(f"the model's inputs are {sorted(wanted)}, the workload gives {sorted(task.inputs)}")
     if task.precision != "float32":
         raise Unsupported(f"onnxruntime computes in the model's own precision, not {task.precision}")
-    outputs = [item.name for item in session.get_outputs()]
-    return lambda: dict(zip(outputs, session.run(outputs, task.inputs)))
+    return session

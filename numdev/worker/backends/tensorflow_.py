@@ -6,11 +6,13 @@ are variables, as in Keras: of constants, Grappler would compute a part beforeha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Callable, Dict, List, Tuple, Union
 
 import numpy as np
 
 from .. import net
+from ..layers import Observe, Tapping, of_net
 from ..tensors import Refused
 from . import Task, Unsupported
 
@@ -32,6 +34,36 @@ def preload() -> None:
 
 
 def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
+    infer = _function(task, net.load(str(task.model)), ())
+
+    def outputs() -> Dict[str, np.ndarray]:
+        return infer()[0]
+
+    return outputs
+
+
+def tapping(task: Task) -> Tapping:
+    description, arrays = network = net.load(str(task.model))
+
+    def prepared(names: Sequence[str], observe: Observe) -> Callable[[], Dict[str, np.ndarray]]:
+        added = [name for name in names if name not in description["outputs"]]
+        infer = _function(task, network, added)
+
+        def outputs() -> Dict[str, np.ndarray]:
+            found, more = infer()
+            for name in names:
+                observe(name, found[name] if name in found else more[name])
+            return found
+
+        return outputs
+
+    return Tapping(of_net(description, arrays), prepared)
+
+
+def _function(
+    task: Task, network: Tuple[Dict[str, Any], Dict[str, np.ndarray]], added: Sequence[str]
+) -> Callable[[], Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]]:
+    """A graph that infers once: the network's outputs, and the layers that are asked for besides."""
     import tensorflow as tf
 
     if task.precision not in ("float32", "float64"):
@@ -41,7 +73,7 @@ def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     if task.optimization == "off":
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    description, arrays = net.load(str(task.model))
+    description, arrays = network
     kind = np.dtype(task.precision)
 
     def cast(array: np.ndarray) -> np.ndarray:
@@ -54,12 +86,15 @@ def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
             for layer in description["layers"]
         ]
         inputs = {name: tf.constant(cast(array)) for name, array in task.inputs.items()}
-        graph = tf.function(lambda values: _graph(description, weights, values))
+        graph = tf.function(lambda values: _graph(description, weights, values, added))
 
-    def infer() -> Dict[str, np.ndarray]:
+    def infer() -> Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]:
         with tf.device("/CPU:0"):
-            outputs = graph(inputs)
-        return {name: outputs[name].numpy() for name in description["outputs"]}
+            outputs, more = graph(inputs)
+        # What is only looked at is laid out as outside only here: the graph has no step more for it.
+        seen = {name: more[name].numpy() for name in added}
+        seen = {name: array.transpose(0, 3, 1, 2) if array.ndim == 4 else array for name, array in seen.items()}
+        return {name: outputs[name].numpy() for name in description["outputs"]}, seen
 
     return infer
 
@@ -71,8 +106,10 @@ def _weights(layer: Dict[str, Any], arrays: Dict[str, np.ndarray]) -> Dict[str, 
     return given
 
 
-def _graph(description: Dict[str, Any], weights: List[Dict[str, Any]], inputs: Dict[str, Any]) -> Dict[str, Any]:
-    """The network's outputs, of tensors as the `net` format has them."""
+def _graph(
+    description: Dict[str, Any], weights: List[Dict[str, Any]], inputs: Dict[str, Any], added: Sequence[str]
+) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    """The network's outputs, of tensors as the `net` format has them, and the `added` layers as they are inside."""
     import tensorflow as tf
 
     values = {name: _moved(tensor, (0, 2, 3, 1)) for name, tensor in inputs.items()}
@@ -112,7 +149,8 @@ def _graph(description: Dict[str, Any], weights: List[Dict[str, Any]], inputs: D
         else:
             raise Refused(f"unknown operation {operation!r}")
         values[layer["output"]] = y
-    return {name: _moved(values[name], (0, 3, 1, 2)) for name in description["outputs"]}
+    outputs = {name: _moved(values[name], (0, 3, 1, 2)) for name in description["outputs"]}
+    return outputs, {name: values[name] for name in added}
 
 
 def _moved(tensor: Any, order: Tuple[int, ...]) -> Any:

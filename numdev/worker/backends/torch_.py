@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict
+from collections.abc import Sequence
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
 
 from .. import net
+from ..layers import Observe, Tapping, of_net
 from ..tensors import Refused, named
 from . import Task, Unsupported
 
@@ -69,15 +71,49 @@ def _cast(tensor: Any, precision: str) -> Any:
     return tensor.double() if precision == "float64" and tensor.is_floating_point() else tensor
 
 
-def _net(task: Task, inputs: Dict[str, Any]) -> Callable[[], Dict[str, np.ndarray]]:
+def tapping(task: Task) -> Tapping:
     import torch
 
-    description, arrays = net.load(str(task.model))
-    weights = {name: _cast(torch.from_numpy(array), task.precision) for name, array in arrays.items()}
+    if task.format != "net":
+        raise Unsupported(f"the layers of a model in the format {task.format} cannot be looked at")
+    description, weights = _loaded(task)
+    inputs = {name: _cast(torch.from_numpy(array), task.precision) for name, array in task.inputs.items()}
+
+    def prepared(names: Sequence[str], observe: Observe) -> Callable[[], Dict[str, np.ndarray]]:
+        wanted = set(names)
+
+        def seeing(name: str, value: Any) -> None:
+            if name in wanted:
+                observe(name, value.numpy())
+
+        def inferring() -> Dict[str, np.ndarray]:
+            with torch.inference_mode():
+                return _layers(description, weights, dict(inputs), seeing)
+
+        return inferring
+
+    return Tapping(of_net(description, weights), prepared)
+
+
+def _net(task: Task, inputs: Dict[str, Any]) -> Callable[[], Dict[str, np.ndarray]]:
+    description, weights = _loaded(task)
     return lambda: _layers(description, weights, dict(inputs))
 
 
-def _layers(description: Dict[str, Any], weights: Dict[str, Any], values: Dict[str, Any]) -> Dict[str, np.ndarray]:
+def _loaded(task: Task) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    """Description and weights, in the task's precision."""
+    import torch
+
+    description, arrays = net.load(str(task.model))
+    return description, {name: _cast(torch.from_numpy(array), task.precision) for name, array in arrays.items()}
+
+
+def _layers(
+    description: Dict[str, Any],
+    weights: Dict[str, Any],
+    values: Dict[str, Any],
+    observe: Optional[Callable[[str, Any], None]] = None,
+) -> Dict[str, np.ndarray]:
     import torch
     from torch.nn import functional as F
 
@@ -115,4 +151,6 @@ def _layers(description: Dict[str, Any], weights: Dict[str, Any], values: Dict[s
         else:
             raise Refused(f"unknown operation {operation!r}")
         values[layer["output"]] = y
+        if observe:
+            observe(layer["output"], y)
     return {name: values[name].numpy() for name in description["outputs"]}
