@@ -84,7 +84,17 @@ class DockerEngine:
         facts = {"image": plan.image_id, "reproducible": True, "labels": dict(plan.labels)}
         other = "" if stack.architecture == own() else stack.architecture
         digest = stack_digest(stack, plan.site_digest)
-        return Environment(plan.image_id, digest, facts, SITE, PYTHON, based=True, architecture=other)
+        return Environment(
+            plan.image_id,
+            digest,
+            facts,
+            SITE,
+            PYTHON,
+            based=True,
+            architecture=other,
+            variables=stacks.linked(stack, SITE),
+            gpu=stack.gpu,
+        )
 
     def _has(self, image: str) -> bool:
         try:
@@ -160,7 +170,7 @@ class DockerEngine:
                 launch.environment.id,
                 [*launch.prefix, *_command(launch)],
                 platform=f"linux/{ARCHITECTURES[other]}" if (other := launch.environment.architecture) else None,
-                environment={**variables(JOB, SITE, "/tmp"), **launch.variables},
+                environment={**variables(JOB, SITE, "/tmp"), **launch.environment.variables, **launch.variables},
                 user=f"{user[0]}:{user[1]}",
                 working_dir="/tmp",
                 entrypoint=[],

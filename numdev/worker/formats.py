@@ -32,3 +32,6 @@ PROGRAM_FORMATS = ("module", "command")
 
 # How BLAS and OpenMP libraries are told their number of threads before they are loaded.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+# The libraries that numpy's matrix products may be computed by, as gemm.py tells them.
+BLAS_LIBRARIES = ("ATLAS", "BLIS", "MKL", "OpenBLAS", "reference")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import platform
 import sys
 from typing import Any, Dict, List, Optional
 
 from . import cpuid as cpuids
+from . import gemm
 
 # The leaves by which libraries dispatch; checking all of them costs a trap each.
 _CHECKED = (
@@ -69,6 +71,7 @@ def read(table_file: Optional[str], emulated: bool = False) -> Dict[str, Any]:
     if "numpy" in sys.modules:
         found["numpy_features"] = _numpy_features()
         found["numpy_dispatch"] = _numpy_dispatch(found["numpy_features"])
+        found["gemm"] = gemm.read()
     found["blas"] = _blas()
     if "torch" in sys.modules:
         found.update(_torch())
@@ -151,7 +154,16 @@ def _tensorflow() -> Dict[str, Any]:
         "tensorflow_build": f"{version.GIT_VERSION}, compiler {version.COMPILER_VERSION}",
         "tensorflow_threads": tensorflow.config.threading.get_intra_op_parallelism_threads(),
         "tensorflow_features": _tensorflow_features(str(tensorflow.__file__)),
+        "tensorflow_onednn": _tensorflow_onednn(),
     }
+
+
+def _tensorflow_onednn() -> Optional[bool]:
+    """Whether TensorFlow gives its operators to oneDNN; None where it does not say, as before 2.6."""
+    try:
+        return bool(importlib.import_module("tensorflow.python.util._pywrap_util_port").IsMklEnabled())
+    except (ImportError, AttributeError):
+        return None
 
 
 def _tensorflow_features(module: str) -> Optional[List[str]]:
