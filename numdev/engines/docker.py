@@ -17,7 +17,7 @@ from typing import Any
 import docker
 import requests.exceptions
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import Mount, Ulimit
+from docker.types import DeviceRequest, Mount, Ulimit
 
 from numdev import stacks
 from numdev.engines.protocol import Ending, Environment, Launch, Say, shown, stack_digest, supervisor, variables
@@ -191,6 +191,9 @@ class DockerEngine:
                 nano_cpus=limits.cpus * 10**9 if limits.cpus else None,
                 ulimits=[Ulimit(name="core", soft=0, hard=0)],
                 labels={LABEL: self.run_id, "org.numdev.job": launch.label},
+                device_requests=[DeviceRequest(count=1, capabilities=[["gpu", "compute", "utility"]])]
+                if launch.environment.gpu
+                else None,
             )
         except APIError as error:
             return Ending("lost", f"the engine refused the container: {error.explanation}")

@@ -97,7 +97,6 @@ class LocalEngine:
         )
 
     def run(self, launch: Launch, poll: Callable[[], None]) -> Ending:
-        environment = launch.environment
         with tempfile.TemporaryDirectory(prefix="numdev-") as scratch, tempfile.TemporaryFile() as log:
             with self._lock:
                 if self._stopping:

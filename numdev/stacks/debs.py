@@ -40,7 +40,9 @@ def read_debian_lock(stack: Stack) -> dict[str, str]:
     file = stack.folder / LOCK
     remedy = f"make it with: numdev images lock {stack.name}"
     if stack.architecture != X86:
-        raise InvalidInput(f"The stack {stack.name!r} has Debian packages.", [Problem(str(file), "they are for x86_64")])
+        raise InvalidInput(
+            f"The stack {stack.name!r} has Debian packages.", [Problem(str(file), "they are for x86_64")]
+        )
     text = read_bytes(file, _LIMIT, remedy).decode("ascii", "replace")
     found, problems = {}, []
     for number, line in enumerate(text.splitlines(), 1):
@@ -205,7 +207,9 @@ def _place(name: str) -> str | None:
 def _write(deb: Path, site: Path, place: str, data: bytes, hashes: dict[str, str]) -> None:
     digest = hashlib.sha256(data).hexdigest()
     if hashes.get(place, digest) != digest:
-        raise StackFailed(f"{deb.name} cannot be unpacked.", f"{place} is in another package of the stack too, with other bytes")
+        raise StackFailed(
+            f"{deb.name} cannot be unpacked.", f"{place} is in another package of the stack too, with other bytes"
+        )
     if place in hashes:
         return
     target = site / place

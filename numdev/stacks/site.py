@@ -93,9 +93,7 @@ def _index(
     return cache / "sites" / "index" / f"{_key(stack, locked, platform, compiling)}.json"
 
 
-def _key(
-    stack: Stack, locked: Mapping[str, Locked], platform: Platform, compiling: tuple[str, str] | None
-) -> str:
+def _key(stack: Stack, locked: Mapping[str, Locked], platform: Platform, compiling: tuple[str, str] | None) -> str:
     packages = [[package.name, package.version, *package.hashes] for package in locked.values()]
     tags = [platform.machine, platform.python, platform.glibc]
     # Sites from before there were Debian packages are still good.
@@ -155,7 +153,9 @@ def _build(
     facts = {
         "pins": {name: package.version for name, package in locked.items()},
         "wheels": {name: {"file": wheels[name].name, "sha256": used[name]} for name in wheels},
-        **({"debian": {name: {"version": stack.debian[name], "sha256": debian[name]} for name in debs}} if debs else {}),
+        **(
+            {"debian": {name: {"version": stack.debian[name], "sha256": debian[name]} for name in debs}} if debs else {}
+        ),
         "files": len(hashes),
         "bytes": size,
         "bytecode": compiling[1] if compiling else None,

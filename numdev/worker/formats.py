@@ -24,6 +24,8 @@ BACKENDS: Dict[str, Backend] = {
     "torch": Backend(("net", "torchscript", "export"), precisions=("float32", "float64"), threads_by_environment=True),
     "numpy": Backend(("net",), precisions=("float32", "float64"), threads_by_environment=True),
     "reference": Backend(("onnx",), precisions=("float64",), threads_by_environment=True),
+    "openvino": Backend(("onnx",)),
+    "litert": Backend(("tflite",)),
     "tensorflow": Backend(("net",), precisions=("float32", "float64"), optimizations=("off", "all")),
 }
 
