@@ -24,8 +24,8 @@ BACKENDS: Dict[str, Backend] = {
     "torch": Backend(("net", "torchscript", "export"), precisions=("float32", "float64"), threads_by_environment=True),
     "numpy": Backend(("net",), precisions=("float32", "float64"), threads_by_environment=True),
     "reference": Backend(("onnx",), precisions=("float64",), threads_by_environment=True),
-    "openvino": Backend(("onnx",)),
-    "litert": Backend(("tflite",)),
+    "openvino": Backend(("onnx",), session_entries=True),
+    "litert": Backend(("tflite",), optimizations=("off", "all")),
     "tensorflow": Backend(("net",), precisions=("float32", "float64"), optimizations=("off", "all")),
 }
 

@@ -65,7 +65,7 @@ def read(table_file: Optional[str], emulated: bool = False) -> Dict[str, Any]:
         found["hwcap"] = _hwcap()
     found["versions"] = {
         name: str(getattr(sys.modules[name], "__version__", ""))
-        for name in ("numpy", "onnxruntime", "torch", "tensorflow", "onnx")
+        for name in ("numpy", "onnxruntime", "torch", "tensorflow", "onnx", "openvino", "ai_edge_litert")
         if name in sys.modules
     }
     if "numpy" in sys.modules:
@@ -77,7 +77,14 @@ def read(table_file: Optional[str], emulated: bool = False) -> Dict[str, Any]:
         found.update(_torch())
     if "tensorflow" in sys.modules:
         found.update(_tensorflow())
+    if "openvino" in sys.modules and (chosen := _module("openvino_", "CHOSEN")):
+        found["openvino"] = dict(chosen)
     return found
+
+
+def _module(name: str, what: str) -> Any:
+    """What a backend has noted, where it was used."""
+    return getattr(sys.modules.get(f"{__package__}.backends.{name}"), what, None)
 
 
 def _cpuid(table_file: str) -> Dict[str, Any]:
