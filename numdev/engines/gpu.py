@@ -16,5 +16,7 @@ def missing(stack: Stack, driver: Path = _DRIVER, devices: Path = _DEVICES) -> s
     if not driver.is_file():
         return f"{stack.name} needs a GPU of NVIDIA, and this host has no driver of one ({driver} does not exist)"
     if not any(path.name.removeprefix("nvidia").isdigit() for path in devices.glob("nvidia*")):
-        return f"{stack.name} needs a GPU of NVIDIA, and this host has none ({devices}/nvidia0 and the like do not exist)"
+        return (
+            f"{stack.name} needs a GPU of NVIDIA, and this host has none ({devices}/nvidia0 and the like do not exist)"
+        )
     return ""

@@ -26,6 +26,7 @@ BACKENDS: Dict[str, Backend] = {
     "reference": Backend(("onnx",), precisions=("float64",), threads_by_environment=True),
     "openvino": Backend(("onnx",), session_entries=True),
     "litert": Backend(("tflite",), optimizations=("off", "all")),
+    "torch_cuda": Backend(("net", "torchscript", "export"), precisions=("float32", "float64"), session_entries=True),
     "tensorflow": Backend(("net",), precisions=("float32", "float64"), optimizations=("off", "all")),
 }
 

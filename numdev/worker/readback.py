@@ -79,6 +79,8 @@ def read(table_file: Optional[str], emulated: bool = False) -> Dict[str, Any]:
         found.update(_tensorflow())
     if "openvino" in sys.modules and (chosen := _module("openvino_", "CHOSEN")):
         found["openvino"] = dict(chosen)
+    if "torch" in sys.modules and (chosen := _module("torch_cuda_", "CHOSEN")):
+        found["gpu"] = dict(chosen)
     return found
 
 

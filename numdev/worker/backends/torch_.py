@@ -96,4 +96,4 @@ def _layers(description: Dict[str, Any], weights: Dict[str, Any], values: Dict[s
         else:
             raise Refused(f"unknown operation {operation!r}")
         values[layer["output"]] = y
-    return {name: values[name].numpy() for name in description["outputs"]}
+    return {name: values[name].cpu().numpy() for name in description["outputs"]}
