@@ -13,7 +13,7 @@ from numdev.engines.local import interpreter
 from numdev.errors import NumdevError, ProfileRefused
 from numdev.files import cache_dir
 from numdev.spec.stack import load_stack
-from numdev.stacks import finder, site_for
+from numdev.stacks import finder, linked, site_for
 from numdev.worker import launcher, start
 
 
@@ -55,6 +55,7 @@ def as_command(
         declared = load_stack(options.images_folder(images), stack)
         site = site_for(declared, cache_dir(), _say)
         environment["PYTHONPATH"] = str(site.path)
+        environment.update(linked(declared, str(site.path)))
         if argv[0] in ("python", "python3"):
             argv[:1] = [interpreter(declared.python), "-S"]
     if shown.rung == cpu.REWRITE:

@@ -17,7 +17,7 @@ from typing import Any
 import docker
 import requests.exceptions
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import Mount, Ulimit
+from docker.types import DeviceRequest, Mount, Ulimit
 
 from numdev import stacks
 from numdev.engines.protocol import Ending, Environment, Launch, Say, shown, stack_digest, supervisor, variables
@@ -84,7 +84,17 @@ class DockerEngine:
         facts = {"image": plan.image_id, "reproducible": True, "labels": dict(plan.labels)}
         other = "" if stack.architecture == own() else stack.architecture
         digest = stack_digest(stack, plan.site_digest)
-        return Environment(plan.image_id, digest, facts, SITE, PYTHON, based=True, architecture=other)
+        return Environment(
+            plan.image_id,
+            digest,
+            facts,
+            SITE,
+            PYTHON,
+            based=True,
+            architecture=other,
+            variables=stacks.linked(stack, SITE),
+            gpu=stack.gpu,
+        )
 
     def _has(self, image: str) -> bool:
         try:
@@ -160,7 +170,7 @@ class DockerEngine:
                 launch.environment.id,
                 [*launch.prefix, *_command(launch)],
                 platform=f"linux/{ARCHITECTURES[other]}" if (other := launch.environment.architecture) else None,
-                environment={**variables(JOB, SITE, "/tmp"), **launch.variables},
+                environment={**variables(JOB, SITE, "/tmp"), **launch.environment.variables, **launch.variables},
                 user=f"{user[0]}:{user[1]}",
                 working_dir="/tmp",
                 entrypoint=[],
@@ -181,6 +191,9 @@ class DockerEngine:
                 nano_cpus=limits.cpus * 10**9 if limits.cpus else None,
                 ulimits=[Ulimit(name="core", soft=0, hard=0)],
                 labels={LABEL: self.run_id, "org.numdev.job": launch.label},
+                device_requests=[DeviceRequest(count=1, capabilities=[["gpu", "compute", "utility"]])]
+                if launch.environment.gpu
+                else None,
             )
         except APIError as error:
             return Ending("lost", f"the engine refused the container: {error.explanation}")

@@ -84,6 +84,8 @@ class LocalEngine:
             {"site": site.digest},
             str(site.path),
             python,
+            variables=stacks.linked(stack, str(site.path)),
+            gpu=stack.gpu,
         )
 
     def emulator(self, path: str, static: bool) -> str:
@@ -95,13 +97,12 @@ class LocalEngine:
         )
 
     def run(self, launch: Launch, poll: Callable[[], None]) -> Ending:
-        environment = launch.environment
         with tempfile.TemporaryDirectory(prefix="numdev-") as scratch, tempfile.TemporaryFile() as log:
             with self._lock:
                 if self._stopping:
                     return Ending("lost", "stopped")
                 process = subprocess.Popen(
-                    _command(launch, {**variables(str(launch.job), environment.site, scratch), **launch.variables}),
+                    _command(launch, _variables(launch, scratch)),
                     env=os.environ,
                     cwd=scratch,
                     stdin=subprocess.DEVNULL,
@@ -139,6 +140,15 @@ class LocalEngine:
             running = list(self._running)
         for process in running:
             _end(process)
+
+
+def _variables(launch: Launch, scratch: str) -> dict[str, str]:
+    environment = launch.environment
+    return {
+        **variables(str(launch.job), environment.site, scratch),
+        **environment.variables,
+        **launch.variables,
+    }
 
 
 def _command(launch: Launch, environment: dict[str, str]) -> list[str]:

@@ -19,6 +19,7 @@ class Environment:
     """Where a stack's cells run. `id` is the engine's own name for it, `facts` go into every record.
 
     site: where its packages are, as its programs see it. based: whether the stack's own base system is around them.
+    variables: by which its programs find its libraries. gpu: whether they need one.
     architecture: where it is not this machine's. refusal: why there is none here, so that its cells are unsupported.
     """
 
@@ -30,6 +31,8 @@ class Environment:
     based: bool = False
     architecture: str = ""
     refusal: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
+    gpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,4 +147,7 @@ def stack_digest(stack: Stack, site: str) -> str:
     parts = {"site": site, "base": stack.base, "python": stack.python, "backend": stack.backend}
     # Stores from before there was another architecture are still good.
     other = {} if stack.architecture == X86 else {"architecture": stack.architecture}
-    return digests.of_json({**parts, **other})
+    # Nor do stacks of old have these.
+    linked = {"preload": list(stack.preload)} if stack.preload else {}
+    expected = {"blas": stack.blas} if stack.blas else {}
+    return digests.of_json({**parts, **other, **linked, **expected})

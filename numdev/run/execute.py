@@ -19,7 +19,7 @@ from numdev.run.plan import Group, Item, Plan, refusal_record
 from numdev.run.resolve import Resolved
 from numdev.spec.cell import NATIVE
 from numdev.spec.quantities import memory
-from numdev.stacks import cpuid_sites
+from numdev.stacks import cpuid_sites, realised
 from numdev.store import Output, Record, Store
 from numdev.store.record import SCHEMA
 
@@ -177,6 +177,7 @@ class Execution:
         found = cpu.foreign.misplaced(item.cell.architecture, result.realised)
         told = item.cell.prefixed("env")
         found += cpu.contradictions(shown, result.realised, item.format == "command", told)
+        found += realised.misfits(self.resolved.stacks[item.cell.software], result.realised, item.format == "command")
         if status == "ok" and found:
             status, reason = "unrealised", "; ".join(found)[:_REASON_LIMIT]
         outputs = []
@@ -215,10 +216,10 @@ class Execution:
         )
         self._keep(item, record)
 
-    def _profile_facts(self, item: Item, shown: cpu.Shown, realised: Mapping[str, Any]) -> dict[str, Any]:
+    def _profile_facts(self, item: Item, shown: cpu.Shown, found: Mapping[str, Any]) -> dict[str, Any]:
         facts = shown.facts()
         if isinstance(shown, cpu.Knobbed):
-            facts["knobs"] = cpu.obedience(shown, realised)
+            facts["knobs"] = cpu.obedience(shown, found)
         if item.cell.profile in self.resolved.paired:
             # To be compared with the emulated side, the native one has its caches and lacks what it lacks.
             facts["paired"] = True

@@ -19,7 +19,7 @@ from numdev.errors import EngineUnavailable, StackFailed
 from numdev.run.jobfolder import copy_worker
 from numdev.spec.stack import Stack
 from numdev.spec.workload import DeclaredWorkload
-from numdev.stacks import finder, site_for
+from numdev.stacks import finder, linked, site_for
 from numdev.worker import battery, launcher
 from numdev.workloads import prepare
 
@@ -58,6 +58,7 @@ def measure(
             "OMP_NUM_THREADS": "1",
             "MKL_NUM_THREADS": "1",
             "LC_ALL": "C.UTF-8",
+            **linked(stack, str(site.path)),
             **(shown.settings if isinstance(shown, cpu.Knobbed) else {}),
         }
         argv = [interpreter(stack.python), "-S", "-B", "-m", "numdev_worker.measure", str(out)]

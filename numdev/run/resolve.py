@@ -10,9 +10,19 @@ from typing import Any
 
 import numdev.worker
 from numdev import cpu, digests
-from numdev.engines import Engine, Environment
+from numdev.engines import Engine, Environment, gpu
 from numdev.engines.protocol import stack_digest
-from numdev.errors import EngineUnavailable, InvalidInput, NoBase, NumdevError, Problem, ProfileRefused
+from numdev.errors import (
+    DownloadFailed,
+    EngineUnavailable,
+    HashMismatch,
+    InvalidInput,
+    NoBase,
+    NumdevError,
+    Problem,
+    ProfileRefused,
+    StackFailed,
+)
 from numdev.run import identities
 from numdev.spec import architecture, identity
 from numdev.spec.cell import EMULATED, NATIVE, Cell
@@ -23,6 +33,8 @@ from numdev.workloads import Prepared, prepare
 
 WORKER = Path(numdev.worker.__file__).parent
 Say = Callable[[str], None]
+# What is wrong with one stack, and not with the engine, the disk or what the user wrote.
+_PACKAGES = (StackFailed, HashMismatch, DownloadFailed)
 
 
 @dataclass(frozen=True)
@@ -208,13 +220,16 @@ def _sides(name: str, wanted: set[str], host: cpu.Host, matrix: Matrix) -> tuple
 
 
 def environments(resolved: Resolved, names: list[str], engine: Engine, say: Say) -> dict[str, Environment]:
-    """The environment of each stack by `Cell.software`, made where it is missing; of other architectures also why it cannot be.
+    """The environment of each stack by `Cell.software`, made where it is missing, or why it cannot be.
+
+    A stack that cannot be had is no reason to run none of the others: its cells are recorded as such.
 
     Raises:
-        NumdevError: the first one that cannot be made, after all have been tried.
+        NumdevError: the first one that cannot be made, after all have been tried, where there is no other or it is no matter of
+            one stack's packages.
     """
     made: dict[str, Environment] = {}
-    failures: list[NumdevError] = []
+    failures: dict[str, NumdevError] = {}
     for name in names:
         stack = resolved.stacks[name]
         foreign = stack.architecture != architecture.own()
@@ -228,18 +243,26 @@ def environments(resolved: Resolved, names: list[str], engine: Engine, say: Say)
                 say(f"{name}: {error.what} {error.why}")
                 made[name] = Environment("", "", refusal=f"{error.what} {error.why} {error.remedy}")
                 continue
-            failures.append(error)
-    for error in failures[1:]:
-        say(str(error))
-    if failures:
-        raise failures[0]
+            failures[name] = error
+    if grave := [error for error in failures.values() if isinstance(error, NoBase) or not isinstance(error, _PACKAGES)]:
+        raise grave[0]
+    # The reference alone is nothing to go on with.
+    others = set(made) - {resolved.matrix.reference}
+    if failures and all(made[name].refusal for name in others):
+        for error in list(failures.values())[1:]:
+            say(str(error))
+        raise next(iter(failures.values()))
+    for name, error in failures.items():
+        say(f"{name} cannot be made, and the run goes on without it. {error}")
+        why = " ".join(part.rstrip(".") + "." for part in (error.what, error.why) if part)
+        made[name] = Environment("", "", refusal=f"the stack {name} cannot be made: {why}")
     return made
 
 
 def _not_made(resolved: Resolved, name: str, engine: Engine) -> str:
     """Why there is no need to make an environment, for nothing could run in it; or ""."""
     machine = resolved.stacks[name].architecture
-    if why := resolved.unlocked.get(name, ""):
+    if why := resolved.unlocked.get(name, "") or gpu.missing(resolved.stacks[name]):
         return why
     if machine == architecture.own():
         return ""
@@ -259,7 +282,7 @@ def known_environments(resolved: Resolved, names: list[str], cache: Path) -> dic
     """The same without making anything: a stack that the cache lacks has the digest ""."""
     known = {}
     for name in names:
-        if why := resolved.unlocked.get(name, ""):
+        if why := resolved.unlocked.get(name, "") or gpu.missing(resolved.stacks[name]):
             known[name] = Environment("", "", refusal=why)
             continue
         site = known_site(resolved.stacks[name], cache)

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from numdev.errors import InvalidInput, Problem
 from numdev.spec.architecture import X86, own
 from numdev.spec.yamlfile import Strict, read, validate
-from numdev.worker.formats import BACKENDS
+from numdev.worker.formats import BACKENDS, BLAS_LIBRARIES
 
 STACK_FILE = "stack.yaml"
 LOCK_FILE = "requirements.lock"
@@ -23,6 +23,8 @@ _VERSION = re.compile(r"[0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc|\.post|\.dev)[0-9]+)*(?:
 _PYTHON = re.compile(r"3\.[0-9]+")
 _REGISTRY = re.compile(r"[a-z0-9][a-z0-9._/:-]*@sha256:[0-9a-f]{64}")
 _DEBIAN = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+_DEBIAN_VERSION = re.compile(r"(?:[0-9]+:)?[0-9][A-Za-z0-9.+~-]*")
+_LIBRARY = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*/)*[A-Za-z0-9_][A-Za-z0-9._-]*\.so(?:\.[0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class Stack:
 
     `pins` maps a normalised package name to its version. `from_pip` names pins whose wheel only the user's
     own pip can find (its settings name an index or a folder for them). `overrides` names pins that hold whatever the
-    other packages require of them. `dockerfile` is set where the engine builds the image from a Dockerfile; `lock`
+    other packages require of them. `debian` maps Debian packages, whose libraries and modules lie in the site like those of
+    wheels, to their versions; `preload` names files of the site that come before a program's own libraries; `blas` says which library
+    has to compute numpy's matrix products, and `gpu` that nothing runs without a GPU. `dockerfile` is set where the engine builds the image from a Dockerfile; `lock`
     then need not exist. `architecture` is that of its base and its packages; each has a lock of its own.
     """
 
@@ -47,6 +51,10 @@ class Stack:
     from_pip: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     architecture: str = field(default_factory=own)
+    debian: dict[str, str] = field(default_factory=dict, hash=False)
+    preload: tuple[str, ...] = ()
+    blas: str = ""
+    gpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,10 @@ class _StackFile(Strict):
     description: str = ""
     from_pip: list[str] = Field(default_factory=list)
     overrides: list[str] = Field(default_factory=list)
+    debian: dict[str, str] = Field(default_factory=dict)
+    preload: list[str] = Field(default_factory=list)
+    blas: str = ""
+    gpu: bool = False
     dockerfile: str | None = None
 
     @field_validator("python")
@@ -99,6 +111,28 @@ class _StackFile(Strict):
         ]
         if wrong:
             raise ValueError("; ".join(wrong))
+        return value
+
+    @field_validator("debian")
+    @classmethod
+    def _debian(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, version in value.items():
+            _matching(_DEBIAN, name, f"{name!r} is no name of a Debian package")
+            _matching(_DEBIAN_VERSION, version, f"{name}: {version!r} is no version of a Debian package")
+        return value
+
+    @field_validator("preload")
+    @classmethod
+    def _preload(cls, value: list[str]) -> list[str]:
+        for path in value:
+            _matching(_LIBRARY, path, f"{path!r} is no path of a shared library in the site")
+        return value
+
+    @field_validator("blas")
+    @classmethod
+    def _blas(cls, value: str) -> str:
+        if value and value not in BLAS_LIBRARIES:
+            raise ValueError(f"unknown library {value!r}; there are {', '.join(BLAS_LIBRARIES)}")
         return value
 
     @field_validator("dockerfile")
@@ -227,6 +261,10 @@ def load_stack(images: Path, name: str, architecture: str = "") -> Stack:
         from_pip=tuple(declared.from_pip),
         overrides=tuple(declared.overrides),
         architecture=architecture,
+        debian=dict(sorted(declared.debian.items())),
+        preload=tuple(declared.preload),
+        blas=declared.blas,
+        gpu=declared.gpu,
     )
     if problems := list(_problems(stack, images)):
         raise InvalidInput(f"The stack {name!r} is not valid.", sorted(problems))

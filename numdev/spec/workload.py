@@ -11,7 +11,7 @@ from numdev.errors import InvalidInput, Problem
 from numdev.spec import yamlfile
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
-SUFFIXES = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export", ".npz": "net"}
+SUFFIXES = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export", ".npz": "net", ".tflite": "tflite"}
 _MODULE = re.compile(r"[^:]+:[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -54,7 +54,7 @@ class DeclaredWorkload(yamlfile.Strict):
     name: str
     builtin: str | None = Field(default=None, min_length=1)
     model: str | None = Field(default=None, min_length=1)
-    format: Literal["onnx", "net", "torchscript", "export"] | None = None
+    format: Literal["onnx", "net", "torchscript", "export", "tflite"] | None = None
     module: str | None = Field(default=None, min_length=1, description="file.py:function or package.module:function")
     command: list[str] | None = Field(default=None, min_length=1, max_length=1000)
     files: list[str] = Field(default=[], max_length=1000)

@@ -6,7 +6,7 @@ from numdev.stacks.image import ImagePlan, image_plan, write_archive
 from numdev.stacks.lock import Locked, called, read_lock
 from numdev.stacks.recipe import dockerfile_for
 from numdev.stacks.relock import relock
-from numdev.stacks.site import SITE, Site, known_site, site_for
+from numdev.stacks.site import SITE, Site, known_site, linked, site_for
 from numdev.stacks.sites import cpuid_sites, finder
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "finder",
     "image_plan",
     "known_site",
+    "linked",
     "read_lock",
     "relock",
     "site_for",

@@ -12,6 +12,7 @@ from numdev.errors import DownloadFailed, InvalidInput, Problem, StackFailed
 from numdev.files import read_bytes, write_bytes
 from numdev.spec.stack import LOCK_FILE, Stack, load_base
 from numdev.stacks import tools
+from numdev.stacks.debs import lock_debs
 from numdev.stacks.lock import LIMIT, Locked, called, format_lock, parse_lock
 from numdev.stacks.platform import Platform, machine_of
 from numdev.stacks.tools import Say
@@ -40,6 +41,8 @@ def relock(stack: Stack, cache: Path, say: Say) -> dict[str, Locked]:
         wanted += requires
     locked = _resolve(stack, wanted, platform)
     locked = {name: package for name, package in locked.items() if name not in by_pip} | by_pip
+    if stack.debian:
+        lock_debs(stack, cache, say)
     write_bytes(stack.lock, format_lock(locked, called(stack)))
     say(f"{stack.name}: {len(locked)} packages locked")
     return locked

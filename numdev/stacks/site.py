@@ -15,6 +15,7 @@ from numdev.errors import InvalidInput, StackFailed
 from numdev.files import read_json, storage_errors, write_json
 from numdev.spec.stack import Base, Stack, load_base
 from numdev.stacks import compiler, tools
+from numdev.stacks.debs import LIBRARIES, debs_for, read_debian_lock, unpack_deb
 from numdev.stacks.lock import Locked, read_lock
 from numdev.stacks.platform import Platform, machine_of
 from numdev.stacks.tools import Say
@@ -58,7 +59,7 @@ def site_for(stack: Stack, cache: Path, say: Say) -> Site:
             "Run it with the Docker engine, or declare its packages as pins instead.",
         )
     locked, base, platform, compiling = _ingredients(stack)
-    index = _index(locked, platform, compiling, cache)
+    index = _index(stack, locked, platform, compiling, cache)
     return _recalled(index, stack) or _build(stack, locked, base, platform, compiling, cache, index, say)
 
 
@@ -67,7 +68,17 @@ def known_site(stack: Stack, cache: Path) -> Site | None:
     if stack.dockerfile:
         return None
     locked, _, platform, compiling = _ingredients(stack)
-    return _recalled(_index(locked, platform, compiling, cache), stack)
+    return _recalled(_index(stack, locked, platform, compiling, cache), stack)
+
+
+def linked(stack: Stack, site: str) -> dict[str, str]:
+    """The variables by which the dynamic linker finds a stack's own libraries, where its site lies at `site`."""
+    found = {}
+    if stack.debian or stack.preload:
+        found["LD_LIBRARY_PATH"] = f"{site}/{LIBRARIES}"
+    if stack.preload:
+        found["LD_PRELOAD"] = ":".join(f"{site}/{path}" for path in stack.preload)
+    return found
 
 
 def _ingredients(stack: Stack) -> tuple[Mapping[str, Locked], Base, Platform, tuple[str, str] | None]:
@@ -76,14 +87,18 @@ def _ingredients(stack: Stack) -> tuple[Mapping[str, Locked], Base, Platform, tu
     return read_lock(stack), base, platform, tools.interpreter(stack.python)
 
 
-def _index(locked: Mapping[str, Locked], platform: Platform, compiling: tuple[str, str] | None, cache: Path) -> Path:
-    return cache / "sites" / "index" / f"{_key(locked, platform, compiling)}.json"
+def _index(
+    stack: Stack, locked: Mapping[str, Locked], platform: Platform, compiling: tuple[str, str] | None, cache: Path
+) -> Path:
+    return cache / "sites" / "index" / f"{_key(stack, locked, platform, compiling)}.json"
 
 
-def _key(locked: Mapping[str, Locked], platform: Platform, compiling: tuple[str, str] | None) -> str:
+def _key(stack: Stack, locked: Mapping[str, Locked], platform: Platform, compiling: tuple[str, str] | None) -> str:
     packages = [[package.name, package.version, *package.hashes] for package in locked.values()]
     tags = [platform.machine, platform.python, platform.glibc]
-    return digests.of_json([packages, tags, compiling[1] if compiling else None, LAYOUT])
+    # Sites from before there were Debian packages are still good.
+    more = [[read_debian_lock(stack), bool(stack.preload)]] if stack.debian or stack.preload else []
+    return digests.of_json([packages, tags, compiling[1] if compiling else None, LAYOUT, *more])
 
 
 def _recalled(index: Path, stack: Stack) -> Site | None:
@@ -109,6 +124,8 @@ def _build(
     say: Say,
 ) -> Site:
     wheels = wheels_for(stack, locked, platform, cache, say)
+    debian = read_debian_lock(stack)
+    debs = debs_for(stack, debian, cache, say)
     sites = cache / "sites"
     with storage_errors(sites):
         sites.mkdir(parents=True, exist_ok=True)
@@ -118,10 +135,13 @@ def _build(
             os.chmod(building, 0o755)
             site = building / "site"
             site.mkdir()
-            say(f"{stack.name}: unpacking {len(wheels)} wheels")
+            more = f" and {len(debs)} Debian packages" if debs else ""
+            say(f"{stack.name}: unpacking {len(wheels)} wheels{more}")
             hashes: dict[str, str] = {}
             used = {name: checked(wheel, locked[name]) for name, wheel in wheels.items()}
-            size = sum(unpack(wheel, site, hashes) for wheel in wheels.values())
+            size = sum(unpack(wheel, site, hashes, bool(stack.preload)) for wheel in wheels.values())
+            size += sum(unpack_deb(deb, site, hashes) for deb in debs.values())
+            _check_preload(stack, hashes)
             _add_bytecode(stack, site, compiling, say)
             _fix_times(site, base.epoch)
             digest = digests.of_json(hashes)
@@ -133,6 +153,9 @@ def _build(
     facts = {
         "pins": {name: package.version for name, package in locked.items()},
         "wheels": {name: {"file": wheels[name].name, "sha256": used[name]} for name in wheels},
+        **(
+            {"debian": {name: {"version": stack.debian[name], "sha256": debian[name]} for name in debs}} if debs else {}
+        ),
         "files": len(hashes),
         "bytes": size,
         "bytecode": compiling[1] if compiling else None,
@@ -140,6 +163,17 @@ def _build(
     }
     write_json(index, {"folder": folder, "digest": digest, "facts": facts})
     return Site(sites / folder / "site", digest, stack.python, facts)
+
+
+def _check_preload(stack: Stack, hashes: Mapping[str, str]) -> None:
+    """The dynamic linker only warns of a library that it cannot preload, and goes on with another."""
+    if missing := [path for path in stack.preload if path not in hashes]:
+        there = sorted(path for path in hashes if ".so" in path.rpartition("/")[2])
+        raise StackFailed(
+            f"Stack {stack.name}: its packages have no {', '.join(missing)}, which it names in `preload`.",
+            f"there are: {', '.join(there[:20])}",
+            "Name one of those.",
+        )
 
 
 def _add_bytecode(stack: Stack, site: Path, compiling: tuple[str, str] | None, say: Say) -> None:

@@ -16,10 +16,13 @@ BYTES_LIMIT = 16 << 30
 PIECE = 1 << 20
 
 
-def unpack(wheel: Path, site: Path, hashes: dict[str, str]) -> int:
+def unpack(wheel: Path, site: Path, hashes: dict[str, str], shared: bool = False) -> int:
     """Lays a wheel's libraries out in `site`, adds their SHA-256 by path to `hashes`, and gives their bytes.
 
     Scripts, headers and data files have no place in a site and are left out.
+
+    Args:
+        shared: whether shared libraries among the data files, where MKL's wheels have them, are laid out in `lib`.
 
     Raises:
         StackFailed: it is no valid wheel, or holds a file that does not belong in one; all such are listed.
@@ -29,7 +32,7 @@ def unpack(wheel: Path, site: Path, hashes: dict[str, str]) -> int:
             members = [item for item in archive.infolist() if not item.is_dir()]
             if problems := _problems(members):
                 raise _refused(wheel, problems)
-            return sum(_lay(archive, item, site, hashes, wheel) for item in members)
+            return sum(_lay(archive, item, site, hashes, wheel, shared) for item in members)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise _refused(wheel, [f"it is not a readable zip archive: {error}"]) from None
 
@@ -59,18 +62,22 @@ def _problems(members: list[zipfile.ZipInfo]) -> list[str]:
     return found
 
 
-def _place(name: str) -> str | None:
+def _place(name: str, shared: bool) -> str | None:
     """Where a member lies in the site; None for what has no place there."""
     parts = PurePosixPath(name).parts
     if not parts[0].endswith(".data"):
         return None if name.endswith(".pyc") else name
     if len(parts) > 2 and parts[1] in ("purelib", "platlib"):
         return "/".join(parts[2:])
+    if shared and parts[1:3] == ("data", "lib") and len(parts) == 4 and ".so" in parts[3]:
+        return f"lib/{parts[3]}"
     return None
 
 
-def _lay(archive: zipfile.ZipFile, item: zipfile.ZipInfo, site: Path, hashes: dict[str, str], wheel: Path) -> int:
-    name = _place(item.filename)
+def _lay(
+    archive: zipfile.ZipFile, item: zipfile.ZipInfo, site: Path, hashes: dict[str, str], wheel: Path, shared: bool
+) -> int:
+    name = _place(item.filename, shared)
     if name is None:
         return 0
     target = site / name

@@ -29,6 +29,9 @@ BACKENDS: Dict[str, Backend] = {
     ),
     "numpy": Backend(("net",), precisions=("float32", "float64"), threads_by_environment=True),
     "reference": Backend(("onnx",), precisions=("float64",), threads_by_environment=True),
+    "openvino": Backend(("onnx",), session_entries=True),
+    "litert": Backend(("tflite",), optimizations=("off", "all")),
+    "torch_cuda": Backend(("net", "torchscript", "export"), precisions=("float32", "float64"), session_entries=True),
     "tensorflow": Backend(("net",), precisions=("float32", "float64"), optimizations=("off", "all")),
 }
 
@@ -37,3 +40,6 @@ PROGRAM_FORMATS = ("module", "command")
 
 # How BLAS and OpenMP libraries are told their number of threads before they are loaded.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+# The libraries that numpy's matrix products may be computed by, as gemm.py tells them.
+BLAS_LIBRARIES = ("ATLAS", "BLIS", "MKL", "OpenBLAS", "reference")

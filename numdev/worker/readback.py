@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import platform
 import sys
 from typing import Any, Dict, List, Optional
 
 from . import cpuid as cpuids
+from . import gemm
 
 # The leaves by which libraries dispatch; checking all of them costs a trap each.
 _CHECKED = (
@@ -63,18 +65,28 @@ def read(table_file: Optional[str], emulated: bool = False) -> Dict[str, Any]:
         found["hwcap"] = _hwcap()
     found["versions"] = {
         name: str(getattr(sys.modules[name], "__version__", ""))
-        for name in ("numpy", "onnxruntime", "torch", "tensorflow", "onnx")
+        for name in ("numpy", "onnxruntime", "torch", "tensorflow", "onnx", "openvino", "ai_edge_litert")
         if name in sys.modules
     }
     if "numpy" in sys.modules:
         found["numpy_features"] = _numpy_features()
         found["numpy_dispatch"] = _numpy_dispatch(found["numpy_features"])
+        found["gemm"] = gemm.read()
     found["blas"] = _blas()
     if "torch" in sys.modules:
         found.update(_torch())
     if "tensorflow" in sys.modules:
         found.update(_tensorflow())
+    if "openvino" in sys.modules and (chosen := _module("openvino_", "CHOSEN")):
+        found["openvino"] = dict(chosen)
+    if "torch" in sys.modules and (chosen := _module("torch_cuda_", "CHOSEN")):
+        found["gpu"] = dict(chosen)
     return found
+
+
+def _module(name: str, what: str) -> Any:
+    """What a backend has noted, where it was used."""
+    return getattr(sys.modules.get(f"{__package__}.backends.{name}"), what, None)
 
 
 def _cpuid(table_file: str) -> Dict[str, Any]:
@@ -151,7 +163,16 @@ def _tensorflow() -> Dict[str, Any]:
         "tensorflow_build": f"{version.GIT_VERSION}, compiler {version.COMPILER_VERSION}",
         "tensorflow_threads": tensorflow.config.threading.get_intra_op_parallelism_threads(),
         "tensorflow_features": _tensorflow_features(str(tensorflow.__file__)),
+        "tensorflow_onednn": _tensorflow_onednn(),
     }
+
+
+def _tensorflow_onednn() -> Optional[bool]:
+    """Whether TensorFlow gives its operators to oneDNN; None where it does not say, as before 2.6."""
+    try:
+        return bool(importlib.import_module("tensorflow.python.util._pywrap_util_port").IsMklEnabled())
+    except (ImportError, AttributeError):
+        return None
 
 
 def _tensorflow_features(module: str) -> Optional[List[str]]:

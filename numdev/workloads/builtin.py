@@ -59,6 +59,8 @@ def _pictures(names: tuple[str, ...], how: Preprocess, cache: Path, say: Say) ->
 def _basic_pitch(cache: Path, say: Say) -> Made:
     digest = "2c3c1d144bfa61ad236e92e169c13535c880469a12a047d4e73451f2c059a0ec"
     model = member("basic-pitch", "basic_pitch/saved_models/icassp_2022/nmp.onnx", digest, cache, say)
+    digest = "3db297d54af8e01c6e5618245c956b1d71b6a2b978cb2dedb527173186552676"
+    lite = member("basic-pitch", "basic_pitch/saved_models/icassp_2022/nmp.tflite", digest, cache, say)
     # Two seconds each at 22,050 Hz: a chord of triangle waves and a melody of square waves. Integers only, for a sine
     # of libm's may differ between machines.
     time = np.arange(43844, dtype=np.int64)
@@ -67,7 +69,8 @@ def _basic_pitch(cache: Path, say: Say) -> Made:
     melody = np.where(time * notes // 11025 % 2 == 0, 12000, -12000)
     samples = np.stack([chord // 3, melody]).astype(np.float32) / np.float32(32768)
     inputs = archive.pack({"serving_default_input_2:0": samples[:, :, None]})
-    return Made({"onnx": model}, inputs, facts={"source": "basic-pitch 0.4.0", "input": "synthesised audio"})
+    facts = {"source": "basic-pitch 0.4.0", "input": "synthesised audio"}
+    return Made({"onnx": model, "tflite": lite}, inputs, facts=facts)
 
 
 def _triangle(time: np.ndarray, hertz: int) -> np.ndarray:
@@ -133,7 +136,9 @@ def _qdq_conv(cache: Path, say: Say) -> Made:
 _APACHE, _OWN = "Apache-2.0", "numdev's own"
 _BOTH = ("onnx", "net")
 BUILTINS: dict[str, Builtin] = {
-    "basic-pitch": Builtin("note detection CNN on two seconds of audio", _APACHE, _basic_pitch),
+    "basic-pitch": Builtin(
+        "note detection CNN on two seconds of audio", _APACHE, _basic_pitch, ("onnx", "tflite"), version=2
+    ),
     "ocr-detector": Builtin(
         "text detection CNN on a scanned page and a photograph",
         _APACHE,

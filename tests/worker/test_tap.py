@@ -60,7 +60,7 @@ def task(tmp_path, format="net", make=nets.small, **more) -> backends.Task:
 
 
 def tapped(tmp_path, name, one) -> dict:
-    outputs = backends.run(name, one)
+    outputs = next(backends.rounds(name, one, 1))
     outcome = tap.outcome_of({name: sha(np.asarray(array, order="C")) for name, array in outputs.items()})
     return tap.run(name, one, outcome, str(tmp_path), NEVER)
 

@@ -153,4 +153,4 @@ def _layers(
         values[layer["output"]] = y
         if observe:
             observe(layer["output"], y)
-    return {name: values[name].numpy() for name in description["outputs"]}
+    return {name: values[name].cpu().numpy() for name in description["outputs"]}
