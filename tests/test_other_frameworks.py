@@ -27,8 +27,7 @@ def test_one_network_in_two_formats(tmp_path):
     command = [sys.executable, "-m", "numdev", "matrix", "run", str(tmp_path / "m.yaml"), "--images", "images"]
     command += ["-e", "local", "-s", str(tmp_path / "store")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False)
-    # OpenVINO has no switch for its optimisations: those cells are unsupported.
-    assert done.returncode == 4, done.stderr
+    assert done.returncode == 0, done.stderr
     store = Store.open(tmp_path / "store")
     found = {(record.factors["stack"], record.factors["optimization"]): record for record in store.records()}
     outputs = {
@@ -41,6 +40,7 @@ def test_one_network_in_two_formats(tmp_path):
         for name, array in outputs[key].items():
             assert np.abs(array - exact[name]).max() < 0.01, (key, name)
     for version in ("2023.3", "2026.4"):
+        # It has no switch for its optimisations.
         refused = found[f"openvino-{version}", "off"]
         assert (refused.status, refused.outputs) == ("unsupported", [])
         chosen = found[f"openvino-{version}", "all"].realised["openvino"]

@@ -56,6 +56,6 @@ def finish(
         gaps += [f"{missing} not run"] if missing else []
         plural = "" if len(answer.refused) == 1 else "s"
         gaps += [f"{len(answer.refused)} profile{plural} that this host cannot show"] if answer.refused else []
-        gaps += [f"{architecture} cannot run here" for architecture in sorted(run.apart)]
+        gaps += [f"{name} cannot run here" for name in sorted(run.apart)]
         note.print(f"The run is not complete: {', '.join(gaps)} (exit code {INCOMPLETE}).")
         raise typer.Exit(INCOMPLETE)

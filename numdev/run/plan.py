@@ -49,7 +49,7 @@ class Group:
 class Plan:
     """items: all of them. groups: what has to run. refused: what cannot. stored: digests of what is there.
 
-    apart: architectures whose programs this host or engine cannot run, and why.
+    apart: architectures whose programs this host or engine cannot run, and stacks that cannot be had here, and why.
     """
 
     items: list[Item]
@@ -125,9 +125,9 @@ def make_plan(
             groups.setdefault(key, []).append(item)
     ordered = [Group(stack, profile, some, silicon) for (stack, profile, silicon), some in groups.items()]
     apart = {
-        cell.architecture: why
-        for cell in cells
-        if cell.foreign and cell.software not in resolved.unlocked and (why := environments[cell.software].refusal)
+        item.cell.architecture if item.cell.foreign else item.cell.software: why
+        for item in items
+        if item.cell.software not in resolved.unlocked and (why := environments[item.cell.software].refusal)
     }
     return Plan(items, ordered, refused, stored, apart)
 

@@ -45,7 +45,7 @@ class Run(yamlfile.Strict):
     profiles: dict[str, dict[str, str]]
     refused: dict[str, str]
     lowered: dict[str, str] = Field(default={}, description="profiles shown without features that the host lacks")
-    apart: dict[str, str] = Field(default={}, description="architectures that could not run, and why")
+    apart: dict[str, str] = Field(default={}, description="architectures and stacks that could not run, and why")
     workloads: dict[str, JsonValue]
     reference: dict[str, str] = Field(default={}, description="the levels of the cell that is the reference, if one is")
     cells: list[RunCell]

@@ -51,6 +51,7 @@ def test_the_others_run(two, kind):
     found = statuses(ran)
     assert found["np-1"][0] == "ok"
     assert found["np-2"] == ("unsupported", "the stack np-2 cannot be made: No wheel. it is gone.")
+    assert ran.plan.apart == {"np-2": found["np-2"][1]}
     # What is there later runs then.
     two.run(MATRIX, MemoryEngine(player), ran.store)
     later = sorted(record.status for record in ran.store.records() if record.factors["stack"] == "np-2")
