@@ -31,10 +31,16 @@ def taken(factor: str, level: Any, realised: Mapping[str, Any]) -> str:
     return UNKNOWN
 
 
-def seconds(realised: Mapping[str, Any]) -> list[float]:
-    """The times of a cell's inferences; without the first one, which prepares, where there are others. Untrusted."""
+def seconds(realised: Mapping[str, Any], threads: int) -> list[float]:
+    """The times of a cell's inferences; without the first one, which prepares, where there are others. Untrusted.
+
+    Of one thread it is the processor's time: what else the machine does makes that no longer. Of several, which share the
+    work, it is the clock's.
+    """
     found = realised.get("inference_seconds")
-    times = [one for one in found if isinstance(one, float) and one > 0] if isinstance(found, list) else []
+    rows = [one for one in found if isinstance(one, list) and len(one) == 2] if isinstance(found, list) else []
+    times = [row[1 if threads == 1 else 0] for row in rows]
+    times = [one for one in times if isinstance(one, float) and one > 0]
     return times[1:] or times
 
 

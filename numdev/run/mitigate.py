@@ -74,7 +74,7 @@ class _Trials:
             levels = _levels(cell)
             for record in found[_name(pinned(cell, settings))]:
                 runs.append(_observation(record, cell))
-                times.setdefault(key_of(levels), []).extend(seconds(record.realised))
+                times.setdefault(key_of(levels), []).extend(_seconds(record))
                 for label, setting in zip(labels, settings, strict=True):
                     told[label].add(taken(setting.pin.factor, setting.level, record.realised))
                 if record.status == "unsupported":
@@ -179,7 +179,7 @@ class Mitigation:
         times: dict[tuple[tuple[str, str], ...], list[float]] = {}
         for cell in good:
             for record in self._done[_name(cell)]:
-                times.setdefault(key_of(_levels(cell)), []).extend(seconds(record.realised))
+                times.setdefault(key_of(_levels(cell)), []).extend(_seconds(record))
         exact = self.resolved.matrix.reference_cell is None
         found = [
             _observation(self.store.record(item.digest), item.cell, reference=True, exact=exact)
@@ -294,6 +294,10 @@ def _roundings(trials: _Trials) -> list[Solution]:
         )
         for pins, one in kept
     ]
+
+
+def _seconds(record: Record) -> list[float]:
+    return seconds(record.realised, int(record.factors.get("threads", 1)))
 
 
 def _name(cell: Cell) -> str:

@@ -30,7 +30,7 @@ def run(job: Job, cell_id: str) -> None:
     result: Dict[str, Any] = {"status": "ok", "reason": "", "outputs": [], "realised": {}}
     try:
         count = cell.get("rounds", 1)
-        took: List[float] = []
+        took: List[List[float]] = []
         inferences = backends.rounds(job.backend, _task(job, cell, scratch), count, took)
         outputs = next(inferences)
         result["seconds"] = time.perf_counter() - started

@@ -68,7 +68,18 @@ def test_what_was_taken_is_what_was_read_back(factor, level, realised, said):
 
 @pytest.mark.parametrize(
     ("found", "times"),
-    [([3.0, 1.0, 2.0], [1.0, 2.0]), ([3.0], [3.0]), ([], []), (None, []), ("x", []), ([-1.0, "2", 1.5], [1.5])],
+    [
+        ([[9.0, 3.0], [9.0, 1.0], [9.0, 2.0]], [1.0, 2.0]),
+        ([[9.0, 3.0]], [3.0]),
+        ([], []),
+        (None, []),
+        ("x", []),
+        ([1.0, ["a", "b"], [1.0], [1.0, -1.0], {}], []),
+    ],
 )
 def test_times_that_a_stranger_wrote(found, times):
-    assert seconds({"inference_seconds": found}) == times
+    assert seconds({"inference_seconds": found}, 1) == times
+
+
+def test_threads_that_share_the_work_are_timed_by_the_clock():
+    assert seconds({"inference_seconds": [[9.0, 12.0], [2.0, 7.0]]}, 4) == [2.0]

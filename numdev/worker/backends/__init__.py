@@ -46,19 +46,21 @@ def backend(name: str) -> ModuleType:
     return importlib.import_module(f".{name}_", __name__)
 
 
-def rounds(name: str, task: Task, count: int, took: Optional[List[float]] = None) -> Iterator[Dict[str, np.ndarray]]:
+def rounds(
+    name: str, task: Task, count: int, took: Optional[List[List[float]]] = None
+) -> Iterator[Dict[str, np.ndarray]]:
     """The outputs of each of `count` inferences in a row with one and the same loaded model.
 
     A program of the user's own ends with its inference: it has one round. `took` receives the seconds of each inference
-    alone, without loading the model; the first one often makes what later ones only use.
+    alone, without loading the model: by the clock, and of all processors. The first one often makes what later ones only use.
     """
     module: Any = backend(task.format if task.format in ("module", "command") else name)
     infer = module.prepare(task)
     for _ in range(1 if task.format == "command" else count):
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         outputs = infer()
         if took is not None:
-            took.append(time.perf_counter() - started)
+            took.append([time.perf_counter() - started, time.process_time() - used])
         yield outputs
 
 
