@@ -194,6 +194,9 @@ def _step(layer: Layer, one: _Cell, other: _Cell, load: Load, done: Mapping[str,
         differ = digests[0] != digests[1]
         if differ:
             size, relative = apart(layer, other.layers[layer.name], load)
+            if not size.differ:
+                # It deviates outside of the sample: how far is not known.
+                relative = None
         given = [step for step in before if step.differs]
         if not differ:
             effect = VANISHES if given else SAME

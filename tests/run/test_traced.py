@@ -99,6 +99,20 @@ def test_a_layer_that_was_not_looked_at_may_be_where_it_begins(bench):
     assert pair.layers[3].effect == "keeps"
 
 
+def test_a_deviation_outside_of_the_sample_is_seen_and_has_no_size(bench):
+    def play(stack, cell, table):
+        mine = [np.full(10_000, 2, np.float32) for _ in NAMES]
+        if stack == "ort-2":
+            # Every third is in the sample.
+            mine[1][0], mine[2][1] = 3, 3
+        return Played({"y": mine[-1]}, layers=layers(mine))
+
+    (pair,) = traced(bench, play).workloads[0].pairs
+    assert [step.effect for step in pair.layers] == ["same", "begins", "keeps", "vanishes", "same"]
+    assert [pair.layers[index].size.max_abs for index in (1, 2)] == [1, 0]
+    assert (pair.layers[2].relative, pair.layers[2].factor) == (None, None)
+
+
 def test_noise_is_flagged_and_not_attributed(bench):
     def play(stack, cell, table):
         mine = values(1) if stack == "ort-2" and cell["replicate"] == 2 else values()

@@ -30,14 +30,18 @@ def sha(array: np.ndarray) -> str:
 
 
 def normalised() -> tuple[nets.Net, dict[str, str]]:
-    """Convolutions with batch normalisation, which onnxruntime folds into them."""
+    """Convolutions with batch normalisation, which onnxruntime folds into them, and what else networks have."""
     net = nets.Net(2, (3, 8, 8))
-    for _ in range(3):
-        net.conv(16, 3)
-        net.batchnorm()
-        net.relu()
+    start = net.conv(16, 7, 2)
+    net.conv(16, 3)
+    net.batchnorm()
+    net.relu()
+    net.conv(16, 3)
+    net.batchnorm()
+    net.add(net.last, start)
     net.global_average_pool()
-    return net, {"logits": net.dense(10)}
+    logits = net.dense(10)
+    return net, {"logits": logits, "probabilities": net.softmax()}
 
 
 def network(make=nets.small):
@@ -222,7 +226,7 @@ def test_a_cell_that_is_ended_while_tapping_keeps_its_result(tmp_path):
 class TestOnnx:
     def test_added_outputs_are_read_by_onnx(self):
         onnx = pytest.importorskip("onnx")
-        description, weights, _ = network(nets.medium)
+        description, weights, _ = network(normalised)
         data = onnxfile.from_net(description, weights)
         names = [layer["output"] for layer in description["layers"]]
         graph = onnxgraph.read(data, LAYERS)
@@ -233,13 +237,15 @@ class TestOnnx:
         assert onnxgraph.with_outputs(data, []) == data
 
     def test_counts(self):
-        description, weights, _ = network(nets.medium)
+        description, weights, _ = network(normalised)
         shapes = {name: [2, *extent] for name, extent in description["shapes"].items()}
         layers = onnxgraph.layers(onnxgraph.read(onnxfile.from_net(description, weights), LAYERS))
         counts = {layer.name: layer.counts(shapes) for layer in layers}
+        assert counts["global_average_pool_7"] == (1, 16)
+        assert counts["batchnorm_5"] == (1, 6)
         assert counts["conv_0"] == (3 * 7 * 7, 3 * 7 * 7 + 1)
-        assert counts["logits"] == (512, 513)
-        assert counts["relu_4"] == (0, 0)
+        assert counts["logits"] == (16, 17)
+        assert counts["relu_3"] == (0, 0)
         assert counts["add_6"] == (0, 1)
         assert counts["probabilities"] == (None, None)
 
@@ -259,7 +265,7 @@ class TestOnnx:
         ]
 
     def test_no_more_nodes_are_kept_than_are_allowed(self):
-        description, weights, _ = network(nets.medium)
+        description, weights, _ = network(normalised)
         read = onnxgraph.read(onnxfile.from_net(description, weights), 5)
         assert (len(read.nodes), read.count) == (5, len(description["layers"]))
 
