@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,14 +90,16 @@ def _ingredients(stack: Stack) -> tuple[Mapping[str, Locked], Base, Platform, tu
 def _index(
     stack: Stack, locked: Mapping[str, Locked], platform: Platform, compiling: tuple[str, str] | None, cache: Path
 ) -> Path:
-    return cache / "sites" / "index" / f"{_key(stack, locked, platform, compiling)}.json"
-
-
-def _key(stack: Stack, locked: Mapping[str, Locked], platform: Platform, compiling: tuple[str, str] | None) -> str:
-    packages = [[package.name, package.version, *package.hashes] for package in locked.values()]
-    tags = [platform.machine, platform.python, platform.glibc]
     # Sites from before there were Debian packages are still good.
     more = [[read_debian_lock(stack), bool(stack.preload)]] if stack.debian or stack.preload else []
+    return cache / "sites" / "index" / f"{_key(locked, platform, compiling, more)}.json"
+
+
+def _key(
+    locked: Mapping[str, Locked], platform: Platform, compiling: tuple[str, str] | None, more: Sequence[Any] = ()
+) -> str:
+    packages = [[package.name, package.version, *package.hashes] for package in locked.values()]
+    tags = [platform.machine, platform.python, platform.glibc]
     return digests.of_json([packages, tags, compiling[1] if compiling else None, LAYOUT, *more])
 
 

@@ -91,8 +91,9 @@ PINNED = {
     },
     "basic-pitch": {
         "onnx": "2c3c1d144bfa61ad236e92e169c13535c880469a12a047d4e73451f2c059a0ec",
+        "tflite": "3db297d54af8e01c6e5618245c956b1d71b6a2b978cb2dedb527173186552676",
         "inputs": "4261ddfa22ed1ef1363370581c5da92293ebdb95141d019a7d71b63109d7823f",
-        "digest": "498a726ee4fb769852534eb05d065e7c755631dc8a3c6f90127fde90fccd0535",
+        "digest": "09c17736516b42d9709314833e82002e2207ed9036d3ad74b220a032d4404d95",
     },
     "ocr-detector": {
         "onnx": "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
