@@ -67,7 +67,7 @@ def test_own_workloads(value):
         ({"builtin": "b", "format": "onnx"}, "format belongs to a model"),
         ({"model": "a.onnx"}, "needs inputs or images"),
         ({"model": "a.bin", "inputs": "x.npz"}, "give `format`"),
-        ({"model": "a.onnx", "format": "coreml", "inputs": "x.npz"}, "format"),
+        ({"model": "a.onnx", "format": "caffe", "inputs": "x.npz"}, "format"),
         ({"model": "a.onnx", "inputs": "x.npz", **IMAGES}, "exclude each other"),
         ({"model": "a.onnx", "images": ["a.png"]}, "belong together"),
         ({"model": "a.onnx", "images": []}, "images"),

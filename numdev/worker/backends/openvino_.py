@@ -14,7 +14,7 @@ CHOSEN: Dict[str, Any] = {}
 
 
 def preload() -> None:
-    import openvino  # noqa: F401
+    """Not even the import: it starts threads, and a process forked from one that has some may wait for them without end."""
 
 
 def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
