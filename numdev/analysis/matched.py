@@ -30,7 +30,8 @@ class Matched(_Model):
 
     `cells` of B have a counterpart in A, and both have a class; `index` is the adjusted Rand index over these. `partitions` compares
     places instead (levels of the factors in common), where cells of B that are alike count once: its pairs have their names.
-    `only`: cells that the other side does not have, `without`: those without a class, with what they have instead.
+    `only`: cells that the other side does not have. `without`: by what they have instead, the places of those without a class: only
+    outputs make one here, for how a cell ends is no more than that.
     B's classes are named as in B's answer, A's by the class of B that holds most of their cells, and by small letters beyond.
     """
 
@@ -42,7 +43,7 @@ class Matched(_Model):
     columns: tuple[str, ...]
     table: tuple[MatchedRow, ...]
     only: tuple[tuple[str, ...], tuple[str, ...]]
-    without: tuple[tuple[str, ...], tuple[str, ...]]
+    without: tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]
 
     @property
     def complete(self) -> bool:
@@ -96,7 +97,7 @@ def _matched(
     mine = {tuple(cell.levels[name] for name in factors): cell for cell in cells}
     theirs: dict[tuple[str, ...], list[Cell]] = {}
     only: tuple[list[str], list[str]] = ([], [])
-    without: tuple[list[str], list[str]] = ([], [])
+    without: tuple[dict[str, list[str]], dict[str, list[str]]] = ({}, {})
     for cell in parts[1].cells:
         told = {name: cell.levels.get(factor, "") for name, factor in factors.items()}
         key = tuple(levels[name].get(level, "") if name in levels else level for name, level in told.items())
@@ -107,12 +108,12 @@ def _matched(
     only[0].extend(" ".join(key) for key in mine if key not in theirs)
     both: list[tuple[tuple[str, ...], str, str]] = []
     for key, cell in mine.items():
-        if not cell.comparable:
-            without[0].append(f"{' '.join(key)}: {_state(cell)}")
+        if not _classed(cell):
+            without[0].setdefault(_state(cell), []).append(" ".join(key))
         for there in theirs.get(key, ()):
-            if not there.comparable:
-                without[1].append(f"{' '.join(key)}: {_state(there)}")
-            elif cell.comparable:
+            if not _classed(there):
+                without[1].setdefault(_state(there), []).append(" ".join(key))
+            elif _classed(cell):
                 both.append((key, parts[0].name(cell), parts[1].name(there)))
     names = _names(both)
     columns, table = _table(parts, mine, theirs, names, levels_of=parts[0].levels, factors=tuple(factors))
@@ -125,8 +126,12 @@ def _matched(
         columns=columns,
         table=table,
         only=(_counted(only[0]), _counted(only[1])),
-        without=(_counted(without[0]), _counted(without[1])),
+        without=(_by_state(without[0]), _by_state(without[1])),
     )
+
+
+def _classed(cell: Cell) -> bool:
+    return cell.kind == "bytes"
 
 
 def _state(cell: Cell) -> str:
@@ -157,14 +162,16 @@ def _names(both: list[tuple[tuple[str, ...], str, str]]) -> dict[str, str]:
 
 
 def _table(parts, mine, theirs, names, levels_of, factors) -> tuple[tuple[str, ...], tuple[MatchedRow, ...]]:
-    """Rows and columns in the order of A's levels."""
+    """Rows and columns in the order of A's levels, but numbers by their size."""
     column = factors[-1]
     columns = tuple(level for level in levels_of[column] if any(key[-1] == level for key in mine))
+    if all(level.isdecimal() for level in columns):
+        columns = tuple(sorted(columns, key=int))
     small: dict[str, str] = {}
 
     def called(cell: Cell) -> str:
         name = parts[0].name(cell)
-        if not cell.comparable:
+        if not _classed(cell):
             return NONE
         return names.get(name) or small.setdefault(name, letters(len(small)).lower())
 
@@ -176,7 +183,7 @@ def _table(parts, mine, theirs, names, levels_of, factors) -> tuple[tuple[str, .
                 name=" ".join(row) or parts[0].workload,
                 one=tuple((called(mine[key]),) if key in mine else () for key in places),
                 other=tuple(
-                    tuple(sorted({parts[1].name(cell) if cell.comparable else NONE for cell in theirs.get(key, ())}))
+                    tuple(sorted({parts[1].name(cell) if _classed(cell) else NONE for cell in theirs.get(key, ())}))
                     for key in places
                 ),
             )
@@ -186,3 +193,7 @@ def _table(parts, mine, theirs, names, levels_of, factors) -> tuple[tuple[str, .
 
 def _counted(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name if count == 1 else f"{name} ({count} times)" for name, count in Counter(names).items())
+
+
+def _by_state(found: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
+    return {state: _counted(found[state]) for state in sorted(found)}

@@ -192,7 +192,7 @@ def _matched(each: Matched, console: Console) -> None:
             lines.append(f"and {len(pairs) - MOST} more pairs: see the JSON")
     for letter, names, gaps in zip("AB", each.only, each.without, strict=True):
         lines += [f"Only in {letter}: {_some(names)}"] if names else []
-        lines += [f"Without a class in {letter} (-): {_some(gaps)}"] if gaps else []
+        lines += [f"- in {letter}, {len(some)} {state}: {_some(some)}" for state, some in gaps.items()]
     if lines:
         console.print(Padding(Text("\n".join(lines)), (0, 0, 0, INDENT)))
 
@@ -203,7 +203,7 @@ def _title(each: Matched) -> str:
 
 
 def _index(each: Matched) -> str:
-    out = sum(len(some) for some in each.only) + sum(len(some) for some in each.without)
+    out = sum(map(len, each.only)) + sum(len(some) for side in each.without for some in side.values())
     left = f"; {plural(out, 'place')} could not be compared" if out else ""
     if each.index is None:
         return f"{_title(each)}: too few cells with a class in both runs{left}"

@@ -90,9 +90,25 @@ def test_cells_without_a_class():
     some = ours("XYYZ")
     some[3] = seen("ours", "", "unsupported", profile="zen2", threads="4")
     (found,) = compare(some, theirs("QPPR"))
-    assert found.without == (("zen2 4: unsupported",), ())
+    assert found.without == ({"unsupported": ("zen2 4",)}, {})
     assert found.cells == 3
     assert found.table[1].one == (found.table[0].other[1], ("-",))
+
+
+def test_how_a_cell_ends_is_no_class():
+    """Two time-outs say nothing about bytes."""
+    some = ours("XYYZ")
+    some[2:] = [seen("ours", "", "timeout", profile="zen2", threads=threads) for threads in COLUMNS]
+    (found,) = compare(some, theirs("QPRR"))
+    assert found.without == ({"timeout": ("zen2 2", "zen2 4")}, {})
+    assert (found.cells, found.index) == (2, 1.0)
+    assert found.table[1].one == (("-",), ("-",))
+
+
+def test_columns_of_numbers_are_in_their_order():
+    one = [seen("ours", letter, profile="zen2", threads=column) for letter, column in zip("XYZ", ("4", "16", "12"), strict=True)]  # fmt: skip
+    (found,) = compare(one, theirs("QP", ("Rome",)))
+    assert found.columns == ("4", "12", "16")
 
 
 def test_each_level_of_what_only_a_varies_is_compared():
@@ -117,7 +133,7 @@ def test_a_suspect_has_no_class():
         for one in theirs("QPPS")
     ]
     (found,) = compare_matched(ours("XYYZ"), other, lambda tensor: arrays[tensor], ({}, {}), *BY)
-    assert found.without == ((), ("zen2 4: suspect",))
+    assert found.without == ({}, {"suspect": ("zen2 4",)})
 
 
 @settings(deadline=None, max_examples=80)
