@@ -149,7 +149,7 @@ def _none(subject: Subject, classes: str, over: str) -> str:
 def _cost(measured: Measured) -> str:
     parts = []
     if measured.slower is not None:
-        parts.append(f"an inference takes {measured.slower:.2g} times as long (at most {measured.slowest:.2g})")
+        parts.append(f"an inference takes {measured.slower:.1f} times as long (at most {measured.slowest:.1f})")
     if measured.change is not None and measured.change.max_abs is not None:
         parts.append(f"outputs move by up to {number(measured.change.max_abs)}")
         if measured.change.samples:
