@@ -16,6 +16,7 @@ import pytest
 from numdev import cpu
 from numdev.engines import Played
 from numdev.store import Store
+from numdev.store.record import SCHEMA
 
 NUMDEV = [sys.executable, "-c", "from numdev.cli import main; main()"]
 
@@ -289,7 +290,7 @@ class TestStore:
         plays()
         assert numdev("matrix", "run", "m.yaml").code == 0
         record = next((place / "numdev-store" / "records").rglob("*.json"))
-        record.write_text(json.dumps({**json.loads(record.read_text()), "record": 3}))
+        record.write_text(json.dumps({**json.loads(record.read_text()), "record": SCHEMA + 1}))
         done = numdev("report")
         assert done.code == 10
         assert "from a newer numdev" in done.err
