@@ -73,6 +73,9 @@ def test_another_library_or_none_is_recorded_and_the_run_goes_on(tmp_path, engin
     lock.write_text("\n".join([*rows, f"libblas3=3.0.0-1 sha256:{'0' * 64}"]) + "\n")
     text = "factors: {stack: [blas-reference, wrong, gone]}\nworkloads: [cnn-five]\n"
     code, said, records = run(tmp_path, text, images, engine)
+    if engine == "docker":
+        listed = subprocess.run(["docker", "images", "-q", "numdev/wrong"], capture_output=True, text=True, check=True)
+        subprocess.run(["docker", "rmi", "-f", *set(listed.stdout.split())], capture_output=True, check=False)
     found = {record.factors["stack"]: record for record in records}
     assert code == 4, said
     assert found["blas-reference"].status == "ok"

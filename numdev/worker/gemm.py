@@ -52,6 +52,8 @@ def read() -> Dict[str, Any]:
     if not symbol or address is None:
         return {}
     file = _file(address)
+    if not os.path.isfile(file):
+        return {}
     library, version = _told(file)
     return {
         "library": library,

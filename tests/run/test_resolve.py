@@ -74,9 +74,7 @@ def test_environments_are_all_tried_before_the_first_failure_is_raised(bench):
     class Engine(MemoryEngine):
         def environment(self, stack, say):
             tried.append(stack.name)
-            if stack.name != "np-1":
-                raise StackFailed(f"{stack.name} fails")
-            return super().environment(stack, say)
+            raise StackFailed(f"{stack.name} fails")
 
     found = bench.resolve(GOOD.replace("[ort-1]", "[ort-1, ort-2, np-1]"))
     with pytest.raises(StackFailed, match="ort-1 fails"):

@@ -69,6 +69,7 @@ def test_tensorflow_says_its_build_and_what_its_own_code_sees(monkeypatch, names
     monkeypatch.setitem(sys.modules, "tensorflow", fake)
     asked = []
     library = Library(f"_ZN{namespace}4port14TestCPUFeatureENS0_10CPUFeatureE")
+    monkeypatch.setattr(readback.gemm, "read", dict)
     monkeypatch.setattr(readback.ctypes, "CDLL", lambda path: asked.append(path) or library)
     found = readback.read(None)
     assert found["versions"]["tensorflow"] == "2.5.0"
