@@ -40,7 +40,8 @@ def test_each_is_told_by_what_it_has(tmp_path, name):
     if not shutil.which("gcc"):
         pytest.skip("there is no gcc")
     (tmp_path / "x.c").write_text(MADE[name] + "\nint cblas_sgemm(void) { return 0; }\n")
-    library = tmp_path / f"lib{name}.so"
+    # Not called as they are, for threadpoolctl would look into these for the rest of the process.
+    library = tmp_path / f"made-{name}.so"
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, tmp_path / "x.c"], check=True)
     version = {"OpenBLAS": "OpenBLAS 9", "MKL": "M"}.get(name, "")
     assert gemm._told(str(library)) == (name, version)
