@@ -81,7 +81,8 @@ def _declared(folder: Path, names: list[str]) -> list[Stack]:
 @app.command()
 def build(
     stacks: Annotated[
-        list[str] | None, typer.Argument(help="Stacks to build (default: all).", metavar="[STACK]...")
+        list[str] | None,
+        typer.Argument(help="Stacks to build (default: all but those for GPUs).", metavar="[STACK]..."),
     ] = None,
     images: options.Images = None,
     archive: Annotated[
@@ -94,6 +95,9 @@ def build(
     folder = options.images_folder(images)
     cache = cache_dir()
     wanted = _load_all(folder, stacks or [], _known(architecture))
+    if not stacks and (large := [stack.name for stack in wanted if stack.gpu]):
+        _say(f"{', '.join(large)}: left out, for these are gigabytes for GPUs; they are built where they are named.")
+        wanted = [stack for stack in wanted if not stack.gpu]
     if archive is not None:
         for stack in wanted:
             _write(stack, archive, cache)
