@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -99,14 +98,12 @@ def show_plan(
 @app.command("run")
 def run(
     matrix: File,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=256, help="Containers at a time.")] = max(
-        1, (os.cpu_count() or 1) // 2
-    ),
+    jobs: options.Jobs = options.JOBS,
     select: Select = None,
     engine: options.Engine = "auto",
     store: options.StoreFolder = options.STORE,
     images: options.Images = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Run cells again that have failed before.")] = False,
+    retry: options.Retry = False,
     as_json: options.Json = False,
     fail_on_deviation: options.FailOnDeviation = False,
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Annotated
 
 import typer
@@ -30,14 +29,12 @@ def mitigate(
         list[str] | None,
         typer.Option("--stack", metavar="NAME", help="Only this stack of the matrix; may be repeated."),
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=256, help="Containers at a time.")] = max(
-        1, (os.cpu_count() or 1) // 2
-    ),
+    jobs: options.Jobs = options.JOBS,
     select: Select = None,
     engine: options.Engine = "auto",
     store: options.StoreFolder = options.STORE,
     images: options.Images = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Run cells again that have failed before.")] = False,
+    retry: options.Retry = False,
     as_json: options.Json = False,
 ) -> None:
     """Try what could make results the same on all profiles and threads of a matrix, and verify it by running it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,11 @@ FailOnDeviation = Annotated[
     bool, typer.Option("--fail-on-deviation", help="Exit with 5 where any workload has more than one class.")
 ]
 
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=256, help="Containers at a time.")]
+Retry = Annotated[bool, typer.Option("--retry", help="Run cells again that have failed before.")]
+
 STORE = Path("numdev-store")
+JOBS = max(1, (os.cpu_count() or 1) // 2)
 
 
 def images_folder(given: Path | None, near: Path | None = None) -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import mmap
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from numdev import digests
 from numdev.cpu.host import need_x86
+from numdev.worker.machinecode import function
 
 # The instruction on xmm0, and the features it needs.
 INSTRUCTIONS: dict[str, tuple[bytes, tuple[str, ...]]] = {
@@ -110,15 +110,9 @@ def _run(instruction: bytes, inputs: np.ndarray, mode: int = DEFAULT, width: _Wi
     save, load = bytes.fromhex("0fae5c24f8"), bytes.fromhex("0fae12")  # stmxcsr [rsp-8]; ldmxcsr [rdx]
     restore = bytes.fromhex("0fae5424f8c3")  # ldmxcsr [rsp-8]; ret
     code = save + load + width.load + instruction + width.store + width.end + restore
-    page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-    page.write(code)
-    anchor = ctypes.c_char.from_buffer(page)
-    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(ctypes.addressof(anchor))
     outputs = np.empty_like(inputs)
     mxcsr = ctypes.c_uint32(mode)
-    for at in range(0, inputs.nbytes, width.size):
-        call(inputs.ctypes.data + at, outputs.ctypes.data + at, ctypes.addressof(mxcsr))
-    # The buffer's owner must be gone before the page can be.
-    del call, anchor
-    page.close()
+    with function(code) as call:
+        for at in range(0, inputs.nbytes, width.size):
+            call(inputs.ctypes.data + at, outputs.ctypes.data + at, ctypes.addressof(mxcsr))
     return outputs

@@ -7,12 +7,12 @@ be in an address without vectors, and reads from wherever it then points.
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import resource
 from typing import List
 
 from . import cpuid as cpuids
+from .machinecode import function
 
 GATHER = "gather by register 4"
 _AVX2 = 1 << 5
@@ -37,14 +37,8 @@ def found() -> List[str]:
 
 def gathered() -> List[float]:
     """The elements of 0, 1, 2, ... at _INDEX, gathered by an index in register 4."""
-    page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-    page.write(_CODE)
-    anchor = ctypes.c_char.from_buffer(page)
-    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(ctypes.addressof(anchor))
     out, values = (ctypes.c_double * 4)(), (ctypes.c_double * 16)(*range(16))
     index = (ctypes.c_int64 * 4)(*_INDEX)
-    call(ctypes.addressof(out), ctypes.addressof(values), ctypes.addressof(index))
-    # The buffer's owner must be gone before the page can be.
-    del call, anchor
-    page.close()
+    with function(_CODE) as call:
+        call(ctypes.addressof(out), ctypes.addressof(values), ctypes.addressof(index))
     return list(out)
