@@ -13,6 +13,7 @@ from numdev import __version__
 from numdev.cli import (
     analyze,
     as_,
+    bundle,
     compare,
     doctor,
     images,
@@ -47,6 +48,7 @@ app.command(
 )(mitigate.mitigate)
 app.command("compare", help="Compare two files, stored cells or runs.")(compare.compare)
 app.command("trace", help="In which layer of a model cells part, and how the deviation then grows.")(trace.trace)
+app.add_typer(bundle.app, name="bundle", help="One run in one file: to attach to a paper, check, run again and join.")
 app.add_typer(images.app, name="images", help="Build and show the pinned software stacks.")
 app.add_typer(platform.app, name="platform", help="List and show CPU profiles.")
 app.command(

@@ -18,7 +18,7 @@ from numdev.cli.progress import Live
 from numdev.cli.suggest import suggest
 from numdev.engines import Engine, choose_engine, open_engine
 from numdev.errors import InvalidInput, NoBase, Problem
-from numdev.run import execute, identities, plan, resolve, runfile, told
+from numdev.run import execute, identities, materials, plan, resolve, runfile, told
 from numdev.spec.cell import Cell
 from numdev.spec.matrix import load_matrix, schema
 from numdev.spec.select import selector
@@ -116,6 +116,7 @@ def run(
     with Live(total, len(result.stored), len(result.refused)) as live:
         progress = execute.Progress(live.started, live.ended, live.said)
         execute.Execution(resolved, chosen, made, opened, files.cache_dir(), progress).run(result, jobs)
+    described = materials.kept(described, resolved, result, opened)
     opened.write_run(described.matrix, described.model_dump(mode="json"))
     finish(described, opened, as_json, fail_on_deviation)
 

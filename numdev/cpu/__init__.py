@@ -10,7 +10,7 @@ from numdev.cpu.knobbed import Knobbed, in_words, obedience
 from numdev.cpu.ladder import EMULATE, KNOBS, RUNGS, contradictions, enforced, pair
 from numdev.cpu.profile import HOST, Profile, load, names
 from numdev.cpu.realised import dispatch
-from numdev.cpu.table import BEST, CPUID, INTERSECT, REFUSE, REWRITE, Shown, find, replica, shown
+from numdev.cpu.table import BEST, CPUID, INTERSECT, REFUSE, REWRITE, Shown, file_of, find, replica, shown
 
 __all__ = [
     "BEST",
@@ -37,6 +37,7 @@ __all__ = [
     "dispatch",
     "emulated",
     "enforced",
+    "file_of",
     "find",
     "foreign",
     "host",

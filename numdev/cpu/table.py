@@ -70,18 +70,30 @@ def find(name: str, folder: Path) -> Profile:
     Raises:
         InvalidInput: there is none, or the variant cannot be made.
     """
-    cuts = [len(name), *(place for place in range(len(name) - 1, 0, -1) if name[place] in "+-@")]
-    # A file's own name may have these characters, too: what is there decides, and the longest first.
-    files = [name[:cut] for cut in cuts if _is_file(name[:cut])]
-    base = next((file for file in files if _there(folder / file)), "")
-    if not base and not split(name, names()[1:])[0]:
-        base = next(iter(files), "")
+    base = _file_in(name, folder)
     if base:
         profile, changes = profile_of(read_capture(folder / base), base), name[len(base) :]
     else:
         base, changes = split(name, names()[1:])
         profile = load(base or name)
     return apply(profile, changes, names()[1:], lambda other: find(other, folder)) if changes else profile
+
+
+def file_of(name: str, folder: Path) -> Path | None:
+    """The capture or dump file that a profile's name, relative to `folder`, begins with; None where it names none."""
+    base = _file_in(name, folder)
+    return folder / base if base and _there(folder / base) else None
+
+
+def _file_in(name: str, folder: Path) -> str:
+    """The part of a profile's name that is a file's; "" where there is none."""
+    cuts = [len(name), *(place for place in range(len(name) - 1, 0, -1) if name[place] in "+-@")]
+    # A file's own name may have these characters, too: what is there decides, and the longest first.
+    files = [name[:cut] for cut in cuts if _is_file(name[:cut])]
+    base = next((file for file in files if _there(folder / file)), "")
+    if not base and not split(name, names()[1:])[0]:
+        base = next(iter(files), "")
+    return base
 
 
 def _is_file(name: str) -> bool:

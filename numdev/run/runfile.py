@@ -50,6 +50,11 @@ class Run(yamlfile.Strict):
     reference: dict[str, str] = Field(default={}, description="the levels of the cell that is the reference, if one is")
     cells: list[RunCell]
     source: dict[str, JsonValue] = Field(default={}, description="the matrix's file")
+    made: str = Field(default="", description="the day, in UTC, on which these cells were asked for first")
+    materials: dict[str, str] = Field(
+        default={}, description="what it was made of, by its name in a bundle: in the store"
+    )
+    origins: dict[str, str] = Field(default={}, description="where the files of the workloads were, by their SHA-256")
 
 
 def make_run(resolved: Resolved, plan: Plan, engine: dict[str, Any]) -> Run:

@@ -3,6 +3,7 @@
     numdev-store.json            {"store": 1}
     records/ab/<digest>-1.json   what became of a replicate; a retry is -2 and so on, nothing is overwritten
     tensors/ab/<sha256>.npy      equal tensors are one file
+    files/ab/<sha256>            what runs were made of: tables, captures, definitions of stacks (run/materials.py)
     runs/<matrix>.json           which records a matrix asked for last
     index.sqlite                 the records once more, to be read fast (index.py)
 
@@ -110,6 +111,21 @@ class Store:
             files.write_bytes(path, data)
         return name
 
+    def put_file(self, data: bytes) -> str:
+        """Adds what a run was made of and returns the SHA-256 that names it."""
+        name = digests.of_bytes(data)
+        if not self.file(name).exists():
+            files.write_bytes(self.file(name), data)
+        return name
+
+    def file(self, name: str) -> Path:
+        """Where a file that `put_file` named lies."""
+        return self.folder / "files" / name[:2] / name
+
+    def tensor(self, name: str) -> Path:
+        """Where the .npy of a tensor lies."""
+        return self._tensor_path(name)
+
     def load(self, tensor: str) -> np.ndarray:
         """The array of a tensor, read-only; StoreFailed where it is missing or its bytes are not what they were."""
         path = self._tensor_path(tensor)
@@ -183,7 +199,7 @@ class Store:
         """Everything that is not as it was written: damaged, missing, or not named by its content."""
         problems = [
             Problem(self._name(path), "is not a folder of the store", "remove it")
-            for kind in ("records", "tensors")
+            for kind in ("records", "tensors", "files")
             for path in (self.folder / kind).glob("*")
             if path.is_symlink() or not path.is_dir()
         ]
@@ -198,6 +214,9 @@ class Store:
                 problems.append(Problem(self._name(path), "has other bytes than it was named by", "remove it"))
             else:
                 tensors.add(found[1])
+        for path in self._files("files"):
+            if path.is_symlink() or not path.is_file() or digests.of_file(path) != path.name:
+                problems.append(Problem(self._name(path), "has other bytes than it was named by", "remove it"))
         for path in self._files("records"):
             found = _RECORD.fullmatch(path.name)
             if not found or path.parent.name != path.name[:2]:

@@ -56,6 +56,7 @@ class Prepared:
             "formats": {format: artefact.sha256 for format, artefact in sorted(self.formats.items())},
             "entry": self.entry,
             "command": list(self.command),
+            "files": {name: digests.of_file(path) for name, path in self.files.items()},
             "inputs": self.inputs.sha256 if self.inputs else None,
             "facts": self.facts,
             "digest": self.digest,

@@ -1,0 +1,147 @@
+"""A store with one run, made by hand: two stacks by three profiles on one workload, some cells equal, one failed, one never run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from numdev import digests
+from numdev.bundle.create import Options, create
+from numdev.run.runfile import Run, RunCell
+from numdev.store import Output, Record, Store
+from numdev.workloads.archive import pack
+
+STACKS = ("ort-1", "ort-2")
+PROFILES = ("sandybridge", "haswell", "zen2")
+TABLE = "00000001 * 000306c3 00000000 00000000 00000000\n"
+STACK = 'base: bookworm\npython: "3.11"\nbackend: onnxruntime\npins: {onnxruntime: "1.32.0"}\n'
+LOCK = f"onnxruntime==1.32.0 \\\n    --hash=sha256:{'0' * 64}\n"
+BASE = 'suite: bookworm\npython: "3.11"\nglibc: "2.36"\ninclude: [python3]\nepoch: 1704067200\n'
+
+
+def tensor(store: Store, values: list[float]) -> Output:
+    """Stores a vector and says how a record names it."""
+    path = store.folder / "new.npy"
+    np.save(path, np.array(values, np.float32))
+    name = store.put_tensor(path.read_bytes())
+    path.unlink()
+    return Output(name="y", dtype="float32", shape=[len(values)], tensor=name)
+
+
+def a_store(folder: Path, shift: float = 0.0, brand: str = "Made by hand", repeats: int = 1) -> Store:
+    """A store with the run `m`. `shift` moves every output, `brand` is the machine's."""
+    store = Store.open(folder, create=True)
+    text = TABLE.encode()
+    materials = {f"tables/{digests.of_bytes(text)}.txt": store.put_file(text)}
+    for stack in STACKS:
+        materials[f"stacks/{stack}/stack.yaml"] = store.put_file(STACK.encode())
+        materials[f"stacks/{stack}/requirements.lock"] = store.put_file(LOCK.encode())
+    materials["stacks/base/bookworm.yaml"] = store.put_file(BASE.encode())
+    model, inputs = folder.parent / "model.onnx", folder.parent / "x.npz"
+    model.write_bytes(b"only a framework would read this")
+    inputs.write_bytes(pack({"x": np.zeros((2, 1), np.float32)}))
+    hashes = digests.of_file(model), digests.of_file(inputs)
+    cells = []
+    for stack in STACKS:
+        for profile in PROFILES:
+            for replicate in range(1, repeats + 1):
+                cells.append(_cell(store, stack, profile, replicate, shift, brand, digests.of_bytes(text)))
+    run = Run(
+        run=1,
+        matrix="m",
+        engine={"engine": "memory"},
+        factors={"stack": list(STACKS), "profile": list(PROFILES)},
+        order=["stack", "profile"],
+        baseline={"stack": "ort-1", "profile": "haswell"},
+        labels={},
+        profiles={
+            "sandybridge": {"simd": "AVX", "vendor": "GenuineIntel"},
+            "haswell": {"simd": "AVX2", "vendor": "GenuineIntel"},
+            "zen2": {"simd": "AVX2", "vendor": "AuthenticAMD"},
+        },
+        refused={},
+        workloads={
+            "own": {
+                "name": "own",
+                "formats": {"onnx": hashes[0]},
+                "entry": None,
+                "command": [],
+                "files": {},
+                "inputs": hashes[1],
+                "facts": {"source": "the user's own"},
+                "digest": digests.of_json(hashes),
+            }
+        },
+        cells=cells,
+        source={
+            "numdev": 1,
+            "factors": {"stack": list(STACKS), "profile": list(PROFILES)},
+            "workloads": [{"name": "own", "model": "model.onnx", "inputs": "x.npz"}],
+        },
+        made="2026-01-31",
+        materials=materials,
+        origins={hashes[0]: str(model), hashes[1]: str(inputs)},
+    )
+    store.write_run("m", run.model_dump(mode="json"))
+    return store
+
+
+def _cell(store: Store, stack: str, profile: str, replicate: int, shift: float, brand: str, table: str) -> RunCell:
+    """zen2 has failed on ort-2; sandybridge on ort-2 was never run; otherwise AVX and AVX2 differ."""
+    causes = {
+        "stack": digests.of_json(stack),
+        "platform": digests.of_json(brand),
+        "table": digests.of_json([table, profile]),
+        "workload": digests.of_json("own"),
+        "worker": digests.of_json("worker"),
+    }
+    digest = digests.of_json([stack, profile, replicate, causes])
+    failed = (stack, profile) == ("ort-2", "zen2")
+    value = 1.0 + shift + (2**-20 if profile == "sandybridge" else 0)
+    if (stack, profile) != ("ort-2", "sandybridge"):
+        store.put(
+            Record(
+                record=1,
+                digest=digest,
+                workload="own",
+                factors={"stack": stack, "profile": profile, "threads": 2},
+                replicate=replicate,
+                status="failed" if failed else "ok",
+                reason="no such operator" if failed else "",
+                outputs=[] if failed else [tensor(store, [value, 2.0, 3.0])],
+                seconds=0.25,
+                realised={"versions": {"onnxruntime": "1.32.0"}, "inference_seconds": [[0.1 + replicate]]},
+                causes=causes,
+                environment={"engine": "memory", "platform": {"brand": brand, "vendor": "GenuineIntel"}},
+                log="Traceback" if failed else "",
+            )
+        )
+    return RunCell(
+        digest=digest,
+        workload="own",
+        factors={"stack": stack, "profile": profile},
+        replicate=replicate,
+        reference=False,
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return a_store(tmp_path / "store")
+
+
+@pytest.fixture
+def bundled(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a bundle of the run of a store made by hand: bundled(NAME, shift=..., brand=...)."""
+
+    def make(name: str = "one", options: Options = Options(), **how) -> Path:
+        folder = tmp_path / f"made-{name}"
+        folder.mkdir()
+        path = tmp_path / f"{name}.bundle.tar"
+        create(a_store(folder / "store", **how), "m", path, tmp_path / "cache", options)
+        return path
+
+    return make
