@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,12 +17,16 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 
 @dataclass(frozen=True)
 class Group:
-    """One cell on one processor: its levels, the digest of the platform ("" where it was never run), and its replicates."""
+    """One cell on one processor: its levels, the digest of the platform ("" where it was never run), and its replicates.
+
+    several: whether the bundle has the cell of other processors, too.
+    """
 
     workload: str
     factors: dict[str, str]
     platform: str
     lines: tuple[CellLine, ...]
+    several: bool = False
 
     @property
     def key(self) -> Key:
@@ -37,7 +42,7 @@ class Group:
     @property
     def outcome(self) -> str:
         """What its class is named by: equal outcomes are one class."""
-        found = {line.outputs and digests.of_json(line.outputs) or line.status for line in self.ran}
+        found = {(line.outputs and digests.of_json(line.outputs)) or line.status for line in self.ran}
         return found.pop() if len(found) == 1 else "noisy" if found else "missing"
 
     def label(self) -> str:
@@ -48,7 +53,8 @@ class Group:
             for key, level in self.factors.items()
             if key not in ("stack", "profile") and str(DEFAULTS.get(key)) != level
         ]
-        return " ".join([self.workload, *filter(None, levels)])
+        processor = [f"(processor {self.platform[:8] or 'none'})"] if self.several else []
+        return " ".join([self.workload, *filter(None, levels), *processor])
 
 
 def grouped(bundle: Bundle) -> list[Group]:
@@ -61,7 +67,10 @@ def grouped(bundle: Bundle) -> list[Group]:
         platform = str(causes.get("platform", "")) if isinstance(causes, dict) else ""
         key = line.workload, tuple(sorted(line.factors.items()))
         found.setdefault((key, platform), []).append(line)
-    return [Group(key[0], some[0].factors, platform, tuple(some)) for (key, platform), some in found.items()]
+    count = Counter(key for key, _ in found)
+    return [
+        Group(key[0], some[0].factors, platform, tuple(some), count[key] > 1) for (key, platform), some in found.items()
+    ]
 
 
 def sample(groups: Sequence[Group], most: int) -> list[Group]:

@@ -53,7 +53,7 @@ def strange(described: Mapping[str, Described], where: str) -> Iterator[Problem]
                 yield Problem(f"{place}.formats", f"{format[:40]!a} is no format that this numdev knows")
         for file in told.files:
             plain = file.isprintable() and len(os.fsencode(file)) <= 200
-            if not plain or file in (".", "..") or "/" in file or "\\" in file:
+            if not plain or file in ("", ".", "..") or "/" in file or "\\" in file:
                 yield Problem(f"{place}.files", f"{file[:80]!a} is no name of a file in a folder")
         module = (told.entry or "").rpartition(":")[0]
         if module.endswith(".py") and module not in told.files:
