@@ -9,9 +9,10 @@ from typing import Any
 
 from numdev.analysis.agreement import adjusted_rand
 from numdev.analysis.classes import letters
-from numdev.bundle.differing import Difference, Sides, differences
+from numdev.bundle.differing import Difference, Sides, differences, shown
 from numdev.bundle.stranger import plain
 from numdev.bundle.verdicts import Verdict, verdict
+from numdev.cpu import HOST
 from numdev.store import Record
 
 # What became of a cell. ENDED: on both sides without a result, in the same way.
@@ -135,6 +136,19 @@ def compare(pairs: Sequence[Pair], sides: Sides) -> Compared:
     return Compared(tuple(cells), tuple(_classes(judged)))
 
 
+def tables(pairs: Sequence[Pair], sides: Sides) -> list[str]:
+    """A line for each profile that comes to another CPUID table on the second side: even the same bytes are then of another CPU."""
+    found: dict[str, dict[str, None]] = {}
+    for pair in pairs:
+        if not pair.one or not pair.other:
+            continue
+        records = pair.one[0], pair.other[0]
+        had = [str(record.causes.get("table", "")) for record in records]
+        if had[0] != had[1] and HOST not in had and (what := shown(records, sides)):
+            found.setdefault(what, {})[pair.factors.get("profile", "")] = None
+    return [f"Another CPUID table {sides[1].name} under {', '.join(names)}: {what}." for what, names in found.items()]
+
+
 def _place(pair: Pair) -> tuple[str, str]:
     return pair.workload, pair.factors.get("stack", "")
 
@@ -161,6 +175,8 @@ def _results(records: Sequence[Record]) -> list[Any]:
 def _outcome(pair: Pair, sides: Sides) -> tuple[str, str]:
     one, other = _results(pair.one), _results(pair.other)
     ends = [[record for record in side if record.status != "ok"] for side in (pair.one, pair.other)]
+    if not pair.one and not pair.other and not pair.why:
+        return ENDED, "it has no record"
     if not pair.one:
         return UNKNOWN, f"it has no record {sides[0].name}"
     if not one and not other and pair.other and {r.status for r in ends[0]} == {r.status for r in ends[1]}:

@@ -8,7 +8,7 @@ from typing import Any
 
 from numdev import cpu
 from numdev.bundle import layout
-from numdev.bundle.compared import Compared, Pair, compare, named
+from numdev.bundle.compared import UNKNOWN, Compared, Pair, compare, named, tables
 from numdev.bundle.differing import Side
 from numdev.bundle.groups import Group, grouped
 from numdev.bundle.reading import Bundle
@@ -37,7 +37,8 @@ class Diff:
 
     @property
     def same(self) -> bool:
-        return not self.compared.deviates and self.compared.complete and not any(self.only)
+        known = UNKNOWN not in self.compared.counts
+        return not self.compared.deviates and self.compared.complete and known and not any(self.only)
 
     def json(self) -> dict[str, Any]:
         return {
@@ -76,7 +77,7 @@ def diff(one: Bundle, other: Bundle) -> Diff:
     )
     return Diff(
         asked=tuple(_asked(runs, sides, groups)),
-        platforms=tuple(_platforms(groups, sides)),
+        platforms=(*_platforms(groups, sides), *tables(pairs, sides)),
         matched=tuple(matched),
         only=only,
         compared=compare(pairs, sides),

@@ -37,6 +37,7 @@ class Side:
 
     name: what it is called after a value: "there" and "here", or "in A" and "in B". capture: a processor by the platform's digest.
     table: the text of a CPUID table by its digest. pins: package and version by stack. load: a tensor.
+    known: what was found out of pairs of processors or tables, which many cells have in common.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Side:
     table: Callable[[str], str | None] = lambda digest: None
     pins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     load: Callable[[str], np.ndarray] = lambda tensor: np.zeros(0)
+    known: dict[tuple[str, ...], str] = field(default_factory=dict, compare=False)
 
 
 Sides = tuple[Side, Side]
@@ -57,7 +59,7 @@ def differences(records: Records, sides: Sides) -> list[Difference]:
         (WORKLOAD, _digests("workload", "another model or other inputs", records, sides)),
         (STACK, _stack(records, sides)),
         (WORKER, _digests("worker", "another version", records, sides)),
-        (CPU, _shown(records, sides)),
+        (CPU, shown(records, sides)),
         (DISPATCH, _dispatch(records, sides)),
         (SILICON, _silicon(records, sides)),
         (SYSTEM, _system(records, sides)),
@@ -118,7 +120,7 @@ def _profile(record: Record) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _shown(records: Records, sides: Sides) -> str:
+def shown(records: Records, sides: Sides) -> str:
     """What CPUID answered: the processor's own answers, or a table's."""
     tables = tuple(_cause(record, "table") for record in records)
     own = [table == cpu.HOST for table in tables]
@@ -132,6 +134,16 @@ def _shown(records: Records, sides: Sides) -> str:
         return f"{sides[at].name} without {', '.join(names)}" if names else ""
     if tables[0] == tables[1]:
         return ""
+    return _once(tables, sides, lambda: _between(tables, sides))
+
+
+def _once(key: tuple[str, ...], sides: Sides, find: Callable[[], str]) -> str:
+    if key not in sides[0].known:
+        sides[0].known[key] = find()
+    return sides[0].known[key]
+
+
+def _between(tables: tuple[str, ...], sides: Sides) -> str:
     texts = [side.table(table) for side, table in zip(sides, tables, strict=True)]
     lines = cpu.tables(texts[0], texts[1]) if texts[0] is not None and texts[1] is not None else None
     if lines is None:
@@ -144,7 +156,7 @@ def _of(lines: list[str], sides: Sides) -> str:
     said = "; ".join(line for line in lines if "no library chooses" not in line)
     for which, side in zip(("first", "second"), sides, strict=True):
         said = said.replace(f"only the {which} has", f"only {side.name}")
-    return plain(said, 600)
+    return plain(said, 400)
 
 
 def _processors(records: Records, sides: Sides) -> str:
@@ -156,10 +168,14 @@ def _processors(records: Records, sides: Sides) -> str:
     brands = _beside(tuple(one.get("brand") if isinstance(one, dict) else None for one in facts), sides)
     if any(capture is None for capture in captures):
         return f"another processor: {brands}"
+    platforms = tuple(_cause(record, "platform") for record in records)
+    told = _once(platforms, sides, lambda: _of(_chosen_by(captures), sides))
+    return f"another processor: {brands}" + (f"; {told}" if told else "")
+
+
+def _chosen_by(captures: list[cpu.Capture | None]) -> list[str]:
     one, other = (cpu.Capture(capture.leaves) for capture in captures if capture is not None)
-    lines = [line for line in cpu.differences(one, other) if not line.startswith(("silicon", "first:", "second:"))]
-    told = _of(lines, sides)
-    return f"another processor: {brands}" + (f" ({told})" if told else "")
+    return [line for line in cpu.differences(one, other) if not line.startswith(("silicon", "first:", "second:"))]
 
 
 def _dispatch(records: Records, sides: Sides) -> str:

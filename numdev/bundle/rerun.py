@@ -101,6 +101,7 @@ def made_ready(
         return Ready(None, result, left_out, notes)
     matrix = _matrix(laid.matrix, runnable, once, host, notes)
     resolved = resolve(matrix, laid.images, cache, say, make=False)
+    notes += _impersonated(resolved)
     used = {cell.workload for cell in runnable}
     return Ready(
         replace(resolved, workloads={name: one for name, one in workloads.items() if name in used}),
@@ -108,6 +109,26 @@ def made_ready(
         left_out,
         notes,
     )
+
+
+def _impersonated(resolved: Resolved) -> list[str]:
+    """What is shown here as a recorded processor, how, and what of it no table can show."""
+    said = []
+    here = cpu.capture().fingerprint if not cpu.only_here() else {}
+    ways = {cpu.CPUID: "by CPUID faulting", cpu.REWRITE: "by rewriting CPUID in memory", cpu.EMULATE: "by QEMU"}
+    for name, shown in sorted(resolved.profiles.items()):
+        if not name.startswith("platforms/") or shown.profile is None:
+            continue
+        without = f", without {', '.join(shown.dropped)}" if shown.dropped else ""
+        how = ways.get(shown.rung, "by the libraries' own knobs")
+        silicon = "the silicon is not compared, for one has no fingerprint"
+        if here and (there := cpu.read_capture(resolved.matrix.path.parent / name).fingerprint):
+            odd = cpu.silicon(there, here)
+            silicon = (
+                f"the silicon differs in {', '.join(odd)}, which no table shows" if odd else "the same fingerprint"
+            )
+        said.append(f"This processor is shown as the recorded one, {shown.profile.about}, {how}{without}; {silicon}.")
+    return said
 
 
 def _key(cell: Cell) -> tuple[str, frozenset[tuple[str, str]]]:
@@ -125,6 +146,8 @@ def _wanted(
     found = known.get(_key(asked))
     if found is None:
         return Wanted(group, None, "the bundle's matrix does not ask for it")
+    if not group.ran:
+        return Wanted(group, None, "it was never run there")
     factors = dict(found.factors)
     if machine := _architecture(group, bundle):
         factors["architecture"] = machine

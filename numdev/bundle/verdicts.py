@@ -31,7 +31,7 @@ _WORDS = {
     WORKLOAD: "it is not the same workload",
     STACK: "other software",
     WORKER: "numdev itself runs cells by other code",
-    CPU: "libraries were shown another CPU",
+    CPU: "libraries saw another CPU",
     DISPATCH: "a library chose other code under the same CPU",
     SILICON: "the same dispatch, as far as libraries tell it, on processors that compute differently",
     SYSTEM: "the same dispatch on another system",
@@ -74,7 +74,7 @@ def verdict(
     if likely.factor == DISPATCH and any(one.factor == STACK for one in found):
         words = "other software made another choice"
     elif likely.factor == DISPATCH and any(one.factor == CPU for one in found):
-        words = "a library chose other code, and was shown another CPU"
+        words = "a library chose other code, and saw another CPU"
     why = f"{words} ({likely.what})"
     rest = [one for one in ordered if one is not likely]
     if likely.factor in (STACK, CPU) and (chosen := next((one for one in rest if one.factor == DISPATCH), None)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from numdev import __version__, cpu, files
 from numdev.bundle import groups, layout, rerun, workspace
-from numdev.bundle.compared import Compared, Pair, compare
+from numdev.bundle.compared import Compared, Pair, compare, tables
 from numdev.bundle.reading import Bundle
 from numdev.bundle.sides import of_bundle, of_run
 from numdev.bundle.stranger import plain, tamed, whole
@@ -30,6 +31,7 @@ from numdev.store import Record, Store
 
 THERE, HERE = "there", "here"
 _ISOLATED = "docker"
+_CAPTURE = re.compile(r"platforms/[0-9a-f]{64}\.json")
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,10 @@ def run_again(
             place = store or kept / "store"
             done = _run(bundle, ready, engine, place, jobs, allow_programs)
             _finish(bundle, done, as_json, place if store or folder else None)
+        except KeyboardInterrupt:
+            if not folder and not store:
+                _say("What was finished is not kept: name a store with --store to go on from there.")
+            raise
         finally:
             if not folder:
                 shutil.rmtree(kept, ignore_errors=True)
@@ -182,7 +188,7 @@ def _run(bundle: Bundle, ready: rerun.Ready, engine: str, place: Path, jobs: int
         described = materials.kept(described, resolved, found, kept)
         kept.write_run(described.matrix, described.model_dump(mode="json"))
         for item in found.items:
-            here.setdefault(id(item.cell), []).append(kept.record(item.digest))
+            here.setdefault(id(item.cell), []).append(_named(kept.record(item.digest)))
         runs = len(found.items)
         second = of_run(bundle, resolved, kept, HERE)
     first = of_bundle(bundle, THERE)
@@ -198,10 +204,16 @@ def _run(bundle: Bundle, ready: rerun.Ready, engine: str, place: Path, jobs: int
         for one in ready.wanted
     ]
     compared = compare(pairs, (first, second or first))
+    notes += tables(pairs, (first, second or first))
     left = groups.uncovered(
         [*(one.group for one in ready.wanted), *ready.left_out], [one.group for one in ready.wanted]
     )
     return Rerun(compared, len(ready.left_out), left, runs, name, place, notes)
+
+
+def _named(record: Record) -> Record:
+    """The record with the recorded processor called that, and not by the name of its capture."""
+    return record.model_copy(update={"reason": _CAPTURE.sub("of the recorded processor", record.reason)})
 
 
 def _tame(record: Record) -> Record:

@@ -80,3 +80,22 @@ def test_an_older_numpy_beside_it(bundled, numdev):
         if cell["outcome"] == "other":
             assert cell["first"] == "software stack"
             assert cell["layer"].startswith("conv_0")
+
+
+@pytest.mark.faulting
+def test_results_of_another_processor_are_had_here_by_its_table(numdev, tmp_path):
+    """A Haswell is a machine of its own for the numdev that runs under its CPUID, and is not there when the bundle is run again."""
+    matrix = MATRIX.replace("STACK", "numpy-2.4").replace("profile: [host, haswell, nehalem]", "threads: [1, 2]")
+    (tmp_path / "m.yaml").write_text(matrix)
+    run = [*NUMDEV, "matrix", "run", "m.yaml", "--images", IMAGES, "-e", "local", "-s", "there"]
+    numdev("as", "haswell", "--", *run)
+    numdev("as", "haswell", "--", *NUMDEV, "bundle", "create", "-s", "there", "-o", "there.bundle.tar")
+    data = json.loads(numdev("bundle", "rerun", "there.bundle.tar", "--engine", "local", "--json"))
+    assert data["counts"] == {"same": 4}
+    assert "E5-2699 v3" in data["notes"][0]
+    # This very processor, as itself, is another one.
+    numdev("matrix", "run", "m.yaml", "--images", IMAGES, "-e", "local", "-s", "here")
+    numdev("bundle", "create", "-s", "here", "-o", "here.bundle.tar")
+    data = json.loads(numdev("bundle", "diff", "there.bundle.tar", "here.bundle.tar", "--json", code=(0, 13)))
+    assert any("E5-2699 v3" in line for line in data["platforms"])
+    assert {cell["first"] for cell in data["cells"] if cell["outcome"] == "other"} <= {"CPU as shown"}
