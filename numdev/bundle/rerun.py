@@ -99,7 +99,9 @@ def made_ready(
     left_out = [group for group in every if id(group) not in ids]
     if laid.matrix is None or not any(one.cell for one in result):
         return Ready(None, result, left_out, notes)
-    matrix = _matrix(laid.matrix, runnable, once, host, notes)
+    # As often as there are records of, whatever the matrix says.
+    repeats = 1 if once else max((line.replicate for group in picked for line in group.ran), default=1)
+    matrix = _matrix(laid.matrix, runnable, repeats, host, notes)
     resolved = resolve(matrix, laid.images, cache, say, make=False)
     notes += _impersonated(resolved)
     used = {cell.workload for cell in runnable}
@@ -221,7 +223,7 @@ def _why(error: NumdevError) -> str:
     return stranger.plain("; ".join(problems) or f"{error.what} {error.why}".strip(), 400)
 
 
-def _matrix(matrix: Matrix, cells: Sequence[Cell], once: bool, host: cpu.Host, notes: list[str]) -> Matrix:
+def _matrix(matrix: Matrix, cells: Sequence[Cell], repeats: int, host: cpu.Host, notes: list[str]) -> Matrix:
     """The matrix with these cells, by a rung that shows the same table here."""
     enforce = matrix.enforce
     shown = any(cell.profile != cpu.HOST and not cell.foreign for cell in cells)
@@ -249,5 +251,5 @@ def _matrix(matrix: Matrix, cells: Sequence[Cell], once: bool, host: cpu.Host, n
         reference=None,
         reference_cell=None,
         enforce=enforce,
-        repeats=1 if once else matrix.repeats,
+        repeats=max(1, min(repeats, matrix.repeats)),
     )

@@ -178,6 +178,11 @@ def _run(bundle: Bundle, ready: rerun.Ready, engine: str, place: Path, jobs: int
             notes.append(f"{len(found.stored)} results were in {place} already: they are not of this run.")
         described = runfile.make_run(resolved, found, chosen.facts())
         total = sum(len(group.items) for group in found.groups)
+        stacks = ", ".join(sorted({item.cell.software for item in found.items}))
+        _say(
+            f"{len(cells)} cells, {total} runs on the {name} engine, stacks {stacks}; each ends after "
+            f"{resolved.matrix.limits.timeout}."
+        )
         with Live(total, len(found.stored), len(found.refused)) as live:
             progress = execute.Progress(
                 live.started,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from numdev import cpu, digests
-from numdev.bundle.compared import Pair, compare
+from numdev.bundle.compared import Pair, compare, tables
 from numdev.bundle.differing import Side
 from numdev.cpu.features import FEATURES
 from numdev.engines import Played, memory
@@ -151,6 +151,22 @@ class TestCauses:
         )
         assert found.verdict.first == found.verdict.cause == "CPU as shown"
         assert "only there: avx2" in found.verdict.why
+
+    def test_another_table_is_told_even_where_bytes_are_the_same(self):
+        had = {"a" * 64: table("avx2", "fma"), "b" * 64: table("fma")}
+        pairs = [
+            Pair(
+                name,
+                "own",
+                {"profile": name},
+                [record(1, causes={"table": "a" * 64})],
+                [record(1, causes={"table": to * 64})],
+            )
+            for name, to in (("haswell", "b"), ("zen2", "b"), ("zen1", "a"))
+        ]
+        sides = Side("there", table=had.get), Side("here", table=had.get)
+        assert tables(pairs, sides) == ["Another CPUID table here under haswell, zen2: only there: avx2."]
+        assert compare(pairs, sides).counts == {"same": 3}
 
     def test_another_real_processor_and_what_was_chosen_by_it(self):
         platform = {"brand": "Some CPU"}, {"brand": "Other CPU"}

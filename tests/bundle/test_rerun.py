@@ -12,6 +12,7 @@ from numdev import cpu, digests
 from numdev.bundle import rerun
 from numdev.bundle.reading import Bundle
 from numdev.cli import bundle_rerun
+from numdev.cpu.features import FEATURES, INCIDENTAL, contradictions
 from numdev.engines import Played, memory
 from numdev.errors import EngineUnavailable
 from numdev.worker.layers import Layer
@@ -214,6 +215,29 @@ def test_a_processor_that_nobody_captured_cannot_be_shown(playing, monkeypatch, 
     lost = forged(path, {name: None for name in members(path) if name.startswith("platforms/")})
     done, data = again(playing, lost, play())
     assert "no capture of the processor" in cells(data)["own one host"]["reason"]
+
+
+@pytest.mark.faulting
+def test_what_this_host_lacks_of_the_recorded_processor_is_named(playing, monkeypatch):
+    here, captured = cpu.host(), cpu.capture()
+    lacking = sorted(FEATURES.keys() - here.features - INCIDENTAL)
+    name = next(name for name in lacking if not contradictions([*here.features, name]))
+    leaf, subleaf, register, bit = FEATURES[name]
+
+    def more(leaves):
+        row = list(leaves.get((leaf, subleaf), (0, 0, 0, 0)))
+        row[register] |= 1 << bit
+        return {**leaves, (leaf, subleaf): tuple(row)}
+
+    with monkeypatch.context() as there:
+        there.setattr(cpu, "host", lambda: cpu.Host(more(here.leaves), here.refusal, here.rewriting))
+        there.setattr(cpu, "capture", lambda: replace(captured, leaves=more(captured.leaves)))
+        path = playing.bundle(HOST_AND_PROFILE, play())
+    done, data = again(playing, path, play())
+    assert (done.code, data["counts"]) == (4, {"same": 2, "not run here": 2})
+    reason = cells(data)["own one host"]["reason"]
+    assert "cannot show the profile of the recorded processor" in reason
+    assert name in reason
 
 
 def members(path):
