@@ -14,7 +14,7 @@ from numdev.bundle.reading import Bundle
 from numdev.bundle.workspace import Workspace, replaced
 from numdev.errors import InvalidInput, NumdevError, Problem
 from numdev.run.resolve import Resolved, resolve
-from numdev.spec import architecture
+from numdev.spec import architecture, identity
 from numdev.spec.cell import DEFAULTS, EMULATED, Cell
 from numdev.spec.matrix import Matrix
 from numdev.spec.stack import load_stack
@@ -74,28 +74,32 @@ def made_ready(
         raise InvalidInput("Nothing matches.", [Problem("-k", f"none of {len(every)} cells")])
     picked = chosen if most is None else sample(chosen, most)
     notes = list(laid.notes)
-    workloads, missing = _workloads(laid, cache, say, notes)
-    unusable = _unusable_stacks(laid, {group.factors.get("stack", "") for group in picked}, dockerfiles)
+    workloads, missing = _workloads(laid, {group.workload for group in picked}, cache, say, notes)
+    unusable = _unusable_stacks(laid, {group.factors.get("stack", "") for group in every}, dockerfiles)
     host = cpu.host()
     cells: dict[Any, Cell] = {}
     profiles: dict[str, str] = {}
     known = {_key(cell): cell for cell in laid.matrix.cells} if laid.matrix else {}
-    wanted = {id(group): _wanted(group, bundle, laid, known, cells, host.digest) for group in chosen}
+    wanted = {id(group): _wanted(group, bundle, laid, known, cells, host.digest) for group in every}
     for at, one in list(wanted.items()):
         if one.cell is None:
             continue
         why = missing.get(one.cell.workload, "") or unusable.get(one.cell.stack, "")
-        if not why and not one.cell.foreign:
+        # What goes together on no machine is refused by the plan, as it was there.
+        if not why and not one.cell.foreign and not identity.refusal(one.cell.factors):
             name = one.cell.profile
             if name not in profiles:
                 profiles[name] = _unusable_profile(name, laid.folder)
             why = profiles[name]
         if why:
             wanted[at] = Wanted(one.group, None, why)
-    # The two sides of `silicon` are made alike: whether there are two does not depend on the sample.
+    # The two sides of `silicon` are made alike: whether there are two does not depend on what is chosen.
     runnable = list({id(one.cell): one.cell for one in wanted.values() if one.cell is not None}.values())
     ids = {id(group) for group in picked}
-    result = [wanted[id(group)] for group in picked]
+    result = [
+        wanted[id(group)] if group.ran else Wanted(group, None, wanted[id(group)].why or "it was never run there")
+        for group in picked
+    ]
     left_out = [group for group in every if id(group) not in ids]
     if laid.matrix is None or not any(one.cell for one in result):
         return Ready(None, result, left_out, notes)
@@ -148,8 +152,6 @@ def _wanted(
     found = known.get(_key(asked))
     if found is None:
         return Wanted(group, None, "the bundle's matrix does not ask for it")
-    if not group.ran:
-        return Wanted(group, None, "it was never run there")
     factors = dict(found.factors)
     if machine := _architecture(group, bundle):
         factors["architecture"] = machine
@@ -173,17 +175,20 @@ def _architecture(group: Group, bundle: Bundle) -> str:
     return ""
 
 
-def _workloads(laid: Workspace, cache: Path, say: Say, notes: list[str]) -> tuple[dict[str, Prepared], dict[str, str]]:
-    """Each workload's files, and why a workload has none."""
+def _workloads(
+    laid: Workspace, used: set[str], cache: Path, say: Say, notes: list[str]
+) -> tuple[dict[str, Prepared], dict[str, str]]:
+    """Each workload's files, and why a workload has none; only those that are `used` are fetched or made."""
     found: dict[str, Prepared] = {}
     missing: dict[str, str] = {}
     for name, declared in (laid.matrix.workloads if laid.matrix else {}).items():
         try:
-            found[name] = laid.ready.get(name) or prepare(declared, laid.folder, cache, say)
+            found[name] = laid.ready.get(name) or prepare(declared, laid.folder, cache, say, name in used)
         except NumdevError as error:
             missing[name] = _why(error)
             continue
-        if (told := laid.described.get(name)) and told.digest != found[name].digest:
+        told = laid.described.get(name)
+        if told and name in used and told.digest != found[name].digest:
             notes.append(
                 f"The workload {name} is not the one that was recorded: its digest is {found[name].digest[:12]} here, "
                 f"{told.digest[:12]} there."
@@ -209,7 +214,7 @@ def _unusable_stacks(laid: Workspace, names: Iterable[str], dockerfiles: bool) -
 
 
 def _unusable_profile(name: str, folder: Path) -> str:
-    if name == cpu.HOST or name.startswith(f"{cpu.HOST}@"):
+    if name == cpu.HOST:
         return ""
     try:
         cpu.find(name, folder)

@@ -39,8 +39,9 @@ def tables(one: str, other: str) -> list[str] | None:
         return None
     said = _features(_shown_by(first), _shown_by(second))
     keys = first.values.keys() | second.values.keys()
-    leaves = sorted({key[0] for key in keys if first.values.get(key) != second.values.get(key)})
-    if leaves and not said:
+    told = {leaf for leaf, _, _, _ in FEATURES.values()} if said else set()
+    leaves = sorted({key[0] for key in keys if first.values.get(key) != second.values.get(key)} - told)
+    if leaves:
         more = f" and {len(leaves) - _LEAVES} more" if len(leaves) > _LEAVES else ""
         said.append(f"other answers in {', '.join(f'{leaf:#x}' for leaf in leaves[:_LEAVES])}{more}")
     if first.rewritten != second.rewritten:

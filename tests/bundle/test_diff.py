@@ -142,6 +142,11 @@ def table(*features: str) -> str:
 
 
 class TestCauses:
+    def test_a_table_with_other_caches_and_flags_that_nobody_chooses_by(self):
+        had = {"a" * 64: table("avx2", "rdrand") + "00000004 00000000 00000001 00000000 00000000 00000000\n", "b" * 64: table("avx2")}  # fmt: skip
+        found = compared(record(1, causes={"table": "a" * 64}), record(2, causes={"table": "b" * 64}), table=had.get)
+        assert "other answers in 0x4" in found.verdict.why
+
     def test_another_table_of_the_same_name(self):
         tables = {"a" * 64: table("avx2", "fma"), "b" * 64: table("fma")}
         found = compared(

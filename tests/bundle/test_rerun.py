@@ -256,6 +256,12 @@ def test_a_profile_of_the_authors_own_is_shown_from_the_bundle(playing):
     assert "own one mine.json" in cells(data)
 
 
+def test_what_goes_together_on_no_machine_ends_the_same_here(playing):
+    path = playing.bundle(MATRIX.replace("threads: [1, 2]", "features: [own, '-fma']"), play())
+    done, data = again(playing, path, play())
+    assert (done.code, data["counts"]) == (0, {"same": 2, "ended the same": 2})
+
+
 def test_models_that_were_left_out_are_found_by_their_hash(playing, tmp_path):
     path = playing.bundle(MATRIX, play(), "m", "--models", "none")
     done, data = again(playing, path, play())
