@@ -13,8 +13,8 @@ Each says what happened, why, and what to do. The tree (exit code in brackets):
     └── DownloadFailed [12]      something pinned cannot be fetched
 
 Not errors, but exit codes too: 0 complete, 2 wrong usage (from the command line parser), 4 some cells have no
-result, 5 a deviation was found and `--fail-on-deviation` was given, 13 a recorded machine's bits are not given here,
-14 an import had to leave something out, 130 interrupted.
+result, 5 a deviation was found and `--fail-on-deviation` was given, 13 recorded bits are not given here, 14 an
+import had to leave something out, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -89,7 +89,12 @@ def _draft(store: Store, run: Run, name: str, day: str, scrubber: Scrubber, work
     made = lines.Lines(scrubber)
     told = yamlfile.validate(Run, scrubber.value({**run.model_dump(mode="json"), "origins": {}, "cells": []}), "run")
     description = layout.Description(
-        **{"numdev-bundle": layout.FORMAT}, name=name, numdev=__version__, run=told.matrix, date=day
+        **{"numdev-bundle": layout.FORMAT},
+        name=name,
+        numdev=__version__,
+        run=told.matrix,
+        date=day,
+        profiles=told.captures,
     )
     draft = Draft(
         name=name,
@@ -103,7 +108,7 @@ def _draft(store: Store, run: Run, name: str, day: str, scrubber: Scrubber, work
         license=options.license,
         doi=options.doi,
     )
-    asked = told.model_dump(mode="json", exclude={"cells", "materials", "origins"})
+    asked = told.model_dump(mode="json", exclude={"cells", "materials", "captures", "origins"})
     draft.add_json(layout.RUN, asked)
     tensors: set[str] = set()
 

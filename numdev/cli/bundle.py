@@ -13,6 +13,8 @@ from numdev.bundle import create as creating
 from numdev.bundle.layout import SUFFIX
 from numdev.cli import options
 from numdev.cli.answering import chosen_run
+from numdev.cli.bundle_diff import diff
+from numdev.cli.bundle_rerun import run_again
 from numdev.errors import InvalidInput, Problem
 from numdev.store import Store
 
@@ -59,3 +61,7 @@ def create(
     console.print(f"Its digest, to be printed beside it: {made.digest}", markup=False, soft_wrap=True)
     for name, why in sorted(made.left_out.items()):
         console.print(f"Not in it: {name} ({why}).", markup=False, soft_wrap=True)
+
+
+app.command("rerun")(run_again)
+app.command("diff")(diff)

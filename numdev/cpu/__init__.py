@@ -2,7 +2,7 @@
 
 from numdev.cpu import emulated, foreign, knobs
 from numdev.cpu.capture import Capture, capture, profile_of, read_capture
-from numdev.cpu.differences import differences, silicon
+from numdev.cpu.differences import differences, silicon, tables
 from numdev.cpu.emulated import Emulated
 from numdev.cpu.foreign import Foreign
 from numdev.cpu.host import VENDORS, Host, OtherHost, host, need_x86, only_here
@@ -54,4 +54,5 @@ __all__ = [
     "replica",
     "shown",
     "silicon",
+    "tables",
 ]

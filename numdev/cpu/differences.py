@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from numdev.cpu.capture import Capture, caches_of
-from numdev.cpu.features import INCIDENTAL
+from numdev.cpu.features import FEATURES, INCIDENTAL
 from numdev.cpu.host import VENDORS, Host
+from numdev.worker import cpuid
 
 # The facts of a capture, and what they are called; others are told by their own names.
 _FACTS = {
@@ -14,6 +15,8 @@ _FACTS = {
     "hypervisor": "hypervisor",
     "emulator": "emulator",
 }
+
+_LEAVES = 6
 
 
 def differences(one: Capture, other: Capture) -> list[str]:
@@ -26,6 +29,34 @@ def differences(one: Capture, other: Capture) -> list[str]:
         *_silicon(one.fingerprint, other.fingerprint),
         *_facts(one.facts, other.facts),
     ]
+
+
+def tables(one: str, other: str) -> list[str] | None:
+    """What differs between two CPUID tables that programs were shown, by their texts; None where one is no table."""
+    try:
+        first, second = cpuid.parse(one), cpuid.parse(other)
+    except cpuid.TableError:
+        return None
+    said = _features(_shown_by(first), _shown_by(second))
+    keys = first.values.keys() | second.values.keys()
+    told = {leaf for leaf, _, _, _ in FEATURES.values()} if said else set()
+    leaves = sorted({key[0] for key in keys if first.values.get(key) != second.values.get(key)} - told)
+    if leaves:
+        more = f" and {len(leaves) - _LEAVES} more" if len(leaves) > _LEAVES else ""
+        said.append(f"other answers in {', '.join(f'{leaf:#x}' for leaf in leaves[:_LEAVES])}{more}")
+    if first.rewritten != second.rewritten:
+        ways = ["by rewriting CPUID" if table.rewritten else "by CPUID faulting" for table in (first, second)]
+        said.append(f"shown: {' | '.join(ways)}")
+    return said
+
+
+def _shown_by(table: cpuid.Table) -> frozenset[str]:
+    found = set()
+    for name, (leaf, subleaf, register, bit) in FEATURES.items():
+        row = table.values.get((leaf, subleaf), table.values.get((leaf, None), (0, 0, 0, 0)))
+        if row[register] >> bit & 1:
+            found.add(name)
+    return frozenset(found)
 
 
 def silicon(one: dict[str, str], other: dict[str, str]) -> list[str]:

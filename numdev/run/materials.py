@@ -21,8 +21,17 @@ _LIMIT = 16 << 20
 
 def kept(run: Run, resolved: Resolved, plan: Plan, store: Store) -> Run:
     """The run with its day, and with all that it was made of put into the store."""
-    materials = {name: store.put_file(data) for name, data in sorted(_materials(resolved, plan))}
-    return run.model_copy(update={"made": _day(run, store), "materials": materials, "origins": _origins(resolved)})
+    captures = dict(_captures(resolved))
+    files = {**dict(_materials(resolved, plan)), **dict(captures.values())}
+    materials = {name: store.put_file(data) for name, data in sorted(files.items())}
+    return run.model_copy(
+        update={
+            "made": _day(run, store),
+            "materials": materials,
+            "captures": {level: name for level, (name, _) in sorted(captures.items())},
+            "origins": _origins(resolved),
+        }
+    )
 
 
 def _day(run: Run, store: Store) -> str:
@@ -45,16 +54,22 @@ def _materials(resolved: Resolved, plan: Plan) -> Iterator[tuple[str, bytes]]:
         if shown is not None and shown.table is not None:
             text = shown.table.text().encode("ascii")
             yield f"tables/{digests.of_bytes(text)}.txt", text
-    for name in resolved.profiles.keys() | resolved.refused.keys() | resolved.emulated.keys():
-        if path := cpu.file_of(name, resolved.matrix.path.parent):
-            data = read_bytes(path, _LIMIT)
-            yield f"profiles/{digests.of_bytes(data)}{path.suffix}", data
     try:
         data = digests.canonical(cpu.capture().json()) + b"\n"
         yield f"platforms/{resolved.host.digest}.json", data
     except ProfileRefused:
         # Not an x86-64 machine: what is known of it is in every record.
         pass
+
+
+def _captures(resolved: Resolved) -> Iterator[tuple[str, tuple[str, bytes]]]:
+    """(the file as a level of `profile` names it, its name in a bundle and its bytes)."""
+    folder = resolved.matrix.path.parent
+    for name in sorted(resolved.profiles.keys() | resolved.refused.keys() | resolved.emulated.keys()):
+        if path := cpu.file_of(name, folder):
+            data = read_bytes(path, _LIMIT)
+            level = next(name[:end] for end in range(len(name), 0, -1) if folder / name[:end] == path)
+            yield level, (f"profiles/{digests.of_bytes(data)}{path.suffix}", data)
 
 
 def _definition(stack: Stack) -> Iterator[tuple[str, bytes]]:

@@ -54,6 +54,9 @@ class Run(yamlfile.Strict):
     materials: dict[str, str] = Field(
         default={}, description="what it was made of, by its name in a bundle: in the store"
     )
+    captures: dict[str, str] = Field(
+        default={}, description="files that levels of `profile` name, as the matrix has them: their names in a bundle"
+    )
     origins: dict[str, str] = Field(default={}, description="where the files of the workloads were, by their SHA-256")
 
 

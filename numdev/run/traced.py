@@ -46,7 +46,7 @@ def trace_of(run: Run, store: Store, between: Sequence[str] = (), workload: str 
     varied = [key for key in run.order if len(run.factors[key]) > 1]
     names = {id(cell): _name(cell, varied) for cell in ordered}
     chosen = _between(ordered, names, between) if between else None
-    found = [_tapped(cell, names[id(cell)], store.record(cell.digest)) for cell in ordered if store.has(cell.digest)]
+    found = [tapped(cell, names[id(cell)], store.record(cell.digest)) for cell in ordered if store.has(cell.digest)]
     store.flush()
     missing = sum(not store.has(cell.digest) for cell in ordered)
     return trace(run.matrix, found, store.load, chosen, missing)
@@ -82,7 +82,7 @@ def _between(cells: list[RunCell], names: dict[int, str], between: Sequence[str]
     return {workload: (sides[0][workload], sides[1][workload]) for workload in sides[0] if workload in sides[1]}
 
 
-def _tapped(cell: RunCell, name: str, record: Record) -> Tapped:
+def tapped(cell: RunCell, name: str, record: Record) -> Tapped:
     """A record as the analysis sees it. A cell without a result was not tapped, and its own status says why."""
     tap = record.tap if record.status == "ok" else None
     return Tapped(

@@ -114,7 +114,7 @@ def prepare(declared: DeclaredWorkload, folder: Path, cache: Path, say: Say, mak
     entry = declared.module
     if entry and entry.rpartition(":")[0].endswith(".py"):
         entry = f"{Path(entry.rpartition(':')[0]).name}:{entry.rpartition(':')[2]}"
-    return _with_digest(
+    return with_digest(
         Prepared(
             name=declared.name,
             formats=formats,
@@ -128,7 +128,8 @@ def prepare(declared: DeclaredWorkload, folder: Path, cache: Path, say: Say, mak
     )
 
 
-def _with_digest(prepared: Prepared) -> Prepared:
+def with_digest(prepared: Prepared) -> Prepared:
+    """The same with its digest."""
     causes = {
         "formats": {format: artefact.sha256 for format, artefact in prepared.formats.items()},
         "entry": prepared.entry,
@@ -165,7 +166,7 @@ def _builtin(declared: DeclaredWorkload, cache: Path, say: Say, make: bool) -> P
     def artefact(sha256: str, suffix: str) -> Artefact:
         return Artefact(_kept(sha256, suffix, cache), sha256)
 
-    return _with_digest(
+    return with_digest(
         Prepared(
             name=declared.name,
             formats={format: artefact(sha256, format) for format, sha256 in described["formats"].items()},

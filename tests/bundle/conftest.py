@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from numdev import digests
+from numdev import cli, digests
+from numdev.bundle import layout
+from numdev.bundle.archive import Writer
 from numdev.bundle.create import Options, create
+from numdev.bundle.reading import Bundle
+from numdev.cli import bundle_rerun
+from numdev.cli import matrix as matrix_commands
+from numdev.engines import MemoryEngine, Played
 from numdev.run.runfile import Run, RunCell
 from numdev.store import Output, Record, Store
 from numdev.workloads.archive import pack
@@ -143,5 +152,103 @@ def bundled(tmp_path: Path) -> Callable[..., Path]:
         path = tmp_path / f"{name}.bundle.tar"
         create(a_store(folder / "store", **how), "m", path, tmp_path / "cache", options)
         return path
+
+    return make
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command said and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> dict:
+        return json.loads(self.out)
+
+
+class Playing:
+    """`numdev` in a folder of its own, where a memory engine plays every cell."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+        self.folder, self._monkeypatch, self._capsys = folder, monkeypatch, capsys
+        self.engines: list[MemoryEngine] = []
+
+    def numdev(self, *arguments: object) -> Done:
+        self._monkeypatch.setattr(sys, "argv", ["numdev", *map(str, arguments)])
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = self._capsys.readouterr()
+        assert "Traceback" not in said.err
+        return Done(ended.value.code or 0, said.out, said.err)
+
+    def play(self, player: Callable[..., Played]) -> None:
+        """Has `matrix run` and `bundle rerun` play by this from now on."""
+
+        def opened(name: str, cache: Path) -> MemoryEngine:
+            self.engines.append(MemoryEngine(player))
+            return self.engines[-1]
+
+        self._monkeypatch.setattr(matrix_commands, "choose_engine", lambda name, cache: (opened(name, cache), ""))
+        self._monkeypatch.setattr(bundle_rerun, "open_engine", opened)
+
+    def bundle(self, matrix: str, player: Callable[..., Played], name: str = "m", *options: str) -> Path:
+        """Runs a matrix into a store of its own, and makes a bundle of that in another folder."""
+        (self.folder / f"{name}.yaml").write_text(matrix)
+        self.play(player)
+        store, path = self.folder / f"store-{name}", self.folder / "moved" / f"{name}.bundle.tar"
+        self.numdev("matrix", "run", f"{name}.yaml", "-s", store)
+        done = self.numdev("bundle", "create", name, "-s", store, "-o", path, *options)
+        assert done.code == 0, done.err
+        return path
+
+
+@pytest.fixture
+def playing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Playing:
+    """Stacks `one` and `two`, a model and its inputs; NUMDEV_CACHE among them, and no Docker engine."""
+    for name in ("one", "two"):
+        folder = tmp_path / "images" / name
+        folder.mkdir(parents=True)
+        (folder / "stack.yaml").write_text(STACK)
+        (folder / "requirements.lock").write_text(LOCK)
+    (tmp_path / "images" / "base").mkdir()
+    (tmp_path / "images" / "base" / "bookworm.yaml").write_text(BASE)
+    (tmp_path / "model.onnx").write_bytes(b"only a framework would read this")
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 1), np.float32))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NUMDEV_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
+    return Playing(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def forged(tmp_path: Path) -> Callable[..., Path]:
+    """A bundle once more with other members, whole by its manifest: forged(path, {NAME: bytes, None or a change of its JSON})."""
+
+    def make(path: Path, changes: dict) -> Path:
+        parts = {}
+        with Bundle(path) as bundle:
+            for name in [*bundle.members, *changes]:
+                if name == layout.SUMS or changes.get(name, b"") is None:
+                    continue
+                change = changes.get(name)
+                if callable(change):
+                    data = json.loads(bundle.read(name))
+                    change(data)
+                    change = json.dumps(data).encode()
+                parts[name] = bundle.read(name) if change is None else change
+        out = tmp_path / "forged" / path.name
+        out.parent.mkdir(exist_ok=True)
+        sums = "".join(f"{digests.of_bytes(parts[name])}  {name}\n" for name in sorted(parts)).encode()
+        with open(out, "wb") as file:
+            writer = Writer(file, path.name.split(".")[0])
+            writer.add(layout.SUMS, len(sums), [sums])
+            for name in sorted(parts):
+                writer.add(name, len(parts[name]), [parts[name]])
+            writer.close()
+        return out
 
     return make
