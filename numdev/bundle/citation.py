@@ -13,10 +13,51 @@ from numdev.errors import InvalidInput, Problem
 _DOI = re.compile(r"10\.[0-9]{4,9}(\.[0-9]+)?/[A-Za-z0-9:/_;\-.()\[\]\\]+")
 # Of the SPDX list, what results and code are published under. Citation files may name any of that list, and nothing else.
 SPDX = frozenset(
-    "0BSD AFL-3.0 AGPL-3.0-only AGPL-3.0-or-later Apache-2.0 BSD-2-Clause BSD-3-Clause BSL-1.0 CC0-1.0 CC-BY-3.0 CC-BY-4.0 CC-BY-NC-4.0 "
-    "CC-BY-NC-ND-4.0 CC-BY-NC-SA-4.0 CC-BY-ND-4.0 CC-BY-SA-3.0 CC-BY-SA-4.0 CDLA-Permissive-1.0 CDLA-Permissive-2.0 CDLA-Sharing-1.0 ECL-2.0 "
-    "EPL-2.0 EUPL-1.2 GPL-2.0-only GPL-2.0-or-later GPL-3.0-only GPL-3.0-or-later ISC LGPL-2.1-only LGPL-2.1-or-later LGPL-3.0-only "
-    "LGPL-3.0-or-later MIT MIT-0 MPL-2.0 MS-PL NCSA ODbL-1.0 ODC-By-1.0 PDDL-1.0 Unlicense UPL-1.0 Zlib".split()
+    [
+        "0BSD",
+        "AFL-3.0",
+        "AGPL-3.0-only",
+        "AGPL-3.0-or-later",
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "BSL-1.0",
+        "CC0-1.0",
+        "CC-BY-3.0",
+        "CC-BY-4.0",
+        "CC-BY-NC-4.0",
+        "CC-BY-NC-ND-4.0",
+        "CC-BY-NC-SA-4.0",
+        "CC-BY-ND-4.0",
+        "CC-BY-SA-3.0",
+        "CC-BY-SA-4.0",
+        "CDLA-Permissive-1.0",
+        "CDLA-Permissive-2.0",
+        "CDLA-Sharing-1.0",
+        "ECL-2.0",
+        "EPL-2.0",
+        "EUPL-1.2",
+        "GPL-2.0-only",
+        "GPL-2.0-or-later",
+        "GPL-3.0-only",
+        "GPL-3.0-or-later",
+        "ISC",
+        "LGPL-2.1-only",
+        "LGPL-2.1-or-later",
+        "LGPL-3.0-only",
+        "LGPL-3.0-or-later",
+        "MIT",
+        "MIT-0",
+        "MPL-2.0",
+        "MS-PL",
+        "NCSA",
+        "ODbL-1.0",
+        "ODC-By-1.0",
+        "PDDL-1.0",
+        "Unlicense",
+        "UPL-1.0",
+        "Zlib",
+    ]
 )
 _KEY = "the author's name was not stated"
 
@@ -30,13 +71,17 @@ def checked_doi(doi: str) -> str:
     """A DOI without the address before it; raises InvalidInput where it is none."""
     found = re.sub(r"^(https?://(dx\.)?doi\.org/|doi:)", "", doi.strip())
     if found and not _DOI.fullmatch(found):
-        raise InvalidInput("The bundle cannot be made.", [Problem("--doi", f"{doi!a} is no DOI", "like 10.5281/zenodo.1")])
+        raise InvalidInput(
+            "The bundle cannot be made.", [Problem("--doi", f"{doi!a} is no DOI", "like 10.5281/zenodo.1")]
+        )
     return found
 
 
 def people(draft: Draft) -> list[dict[str, Any]]:
     """The authors for the crate."""
-    return [{"@id": f"#author-{at}", "@type": "Person", "name": _line(name)} for at, name in enumerate(draft.authors, 1)]
+    return [
+        {"@id": f"#author-{at}", "@type": "Person", "name": _line(name)} for at, name in enumerate(draft.authors, 1)
+    ]
 
 
 def add_citation(draft: Draft) -> None:
@@ -48,7 +93,10 @@ def _text(draft: Draft) -> str:
     title = _line(draft.title) or f"{draft.run.matrix}: a reproducibility bundle of numdev"
     lines = ["cff-version: 1.2.0"]
     if not draft.authors:
-        lines.insert(0, "# Nobody said who made this: the author below stands for that. numdev bundle create --author 'Family, Given'")
+        lines.insert(
+            0,
+            "# Nobody said who made this: the author below stands for that. numdev bundle create --author 'Family, Given'",
+        )
     lines += [
         f"message: {_quoted('If you use these results, please cite them, with the digest of the bundle that you used.')}",
         "type: dataset",
@@ -57,20 +105,27 @@ def _text(draft: Draft) -> str:
         "authors:",
     ]
     for author in authors:
-        lines += [f"  {'-' if not at else ' '} {key}: {_quoted(value)}" for at, (key, value) in enumerate(author.items())]
+        lines += [
+            f"  {'-' if not at else ' '} {key}: {_quoted(value)}" for at, (key, value) in enumerate(author.items())
+        ]
     if draft.license in SPDX:
         lines.append(f"license: {draft.license}")
     elif draft.license.startswith(("https://", "http://")):
         lines.append(f"license-url: {_quoted(draft.license)}")
     elif draft.license:
-        lines.append(f"# The licence was stated as {_line(draft.license)!a}, which is no name of the SPDX list that citation files may have.")
+        lines.append(
+            f"# The licence was stated as {_line(draft.license)!a}, which is no name of the SPDX list that citation files may have."
+        )
     else:
         lines.append("# No licence was stated.")
     if draft.doi:
         lines.append(f"doi: {_quoted(draft.doi)}")
     else:
         lines.append("# No DOI was stated.")
-    lines.append("abstract: " + _quoted(f"Inference in {len(draft.run.factors.get('stack', []))} software stacks, compared by its bytes."))
+    lines.append(
+        "abstract: "
+        + _quoted(f"Inference in {len(draft.run.factors.get('stack', []))} software stacks, compared by its bytes.")
+    )
     return "\n".join(lines) + "\n"
 
 

@@ -106,7 +106,9 @@ class _Crate:
 
     def mentioned(self) -> Iterator[str]:
         yield from (f"#cell-{number}" for number in self._ran)
-        yield from (name for name, entity in self._shared.items() if entity["@type"] in ("Collection", "ContainerImage"))
+        yield from (
+            name for name, entity in self._shared.items() if entity["@type"] in ("Collection", "ContainerImage")
+        )
 
     def shared(self) -> Iterator[Entity]:
         yield from self._shared.values()
@@ -192,12 +194,18 @@ class _Crate:
     def _cpu(self, cell: layout.CellLine, levels: dict[str, Any], environment: dict[str, Any]) -> str:
         """A profile as the instrument that programs saw, linked to its table and to the processor that it stood for."""
         causes = mapping(self._draft.facts.get(cell.causes or ""))
-        profile, table, platform = identity.compose(levels), str(causes.get("table", "")), str(causes.get("platform", ""))
+        profile, table, platform = (
+            identity.compose(levels),
+            str(causes.get("table", "")),
+            str(causes.get("platform", "")),
+        )
 
         def make() -> Entity:
             told = mapping(environment.get("profile"))
             rung = f", by {plain(told['rung'], 40)}" if told.get("rung") else ""
-            brand = plain(mapping(environment.get("platform")).get("brand", "a processor that its record does not name"))
+            brand = plain(
+                mapping(environment.get("platform")).get("brand", "a processor that its record does not name")
+            )
             shown = "as it is" if profile == identity.HOST else f"shown as {plain(profile, 100)}{rung}"
             files = [f"tables/{table}.txt", f"platforms/{platform}.json"]
             based = [name for name in files if name in self._draft.parts]

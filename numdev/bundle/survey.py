@@ -21,7 +21,8 @@ class Software:
     """One stack for one architecture, as the records tell it.
 
     images: image IDs of the Docker engine. sites, bases: digests of the unpacked wheels and of the base system. blas: by its SHA-256, what
-    was read back of the library that computed numpy's products. versions: of the frameworks, by name.
+    was read back of the library that computed numpy's products. versions: of the frameworks, by name. equal: whether nothing ran in the
+    image, which only has the same software.
     """
 
     stack: str
@@ -32,6 +33,7 @@ class Software:
     engines: set[str] = field(default_factory=set)
     blas: dict[str, dict[str, str]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    equal: bool = False
 
     @property
     def name(self) -> str:
