@@ -234,7 +234,7 @@ class _Crate:
             what = f"{workload}: its model in {len(ids)} files, of which a stack reads those that it can"
             ids = [
                 self._one(
-                    "model", workload, lambda: {"@type": "Collection", "name": plain(what), "hasPart": _refs(ids)}
+                    "model", workload, lambda: {"@type": "Collection", "name": plain(what), "hasPart": _refs(ids), "mainEntity": {"@id": ids[0]}}
                 )
             ]
         if told.get("inputs"):
