@@ -28,7 +28,7 @@ def _lines(draft: Draft, survey: Survey, answer: Answer) -> Iterator[str]:
     yield f"# {marked(draft.title, 300) if draft.title else f'Artifact: the run {run}'}"
     yield ""
     yield (
-        f"The same inference was run in {count(len(survey.software), 'pinned software stack')} under {count(len(draft.run.factors.get('profile', [])), 'CPU profile')}"
+        f"The same inference was run in {count(len(draft.run.factors.get('stack', [])), 'pinned software stack')} under {count(len(draft.run.factors.get('profile', [])), 'CPU profile')}"
         f" (what a program sees of the processor), and the outputs were compared byte by byte: {count(survey.cells, 'cell')} of "
         f"{count(len(survey.workloads), 'workload')}, {count(sum(survey.statuses.values()), 'replicate')} in all. A cell is one combination of stack, profile "
         "and whatever else was varied; a replicate is one run of it, in a process of its own; cells of one class gave the same bytes."
@@ -106,7 +106,8 @@ def _results(draft: Draft, answer: Answer) -> Iterator[str]:
     yield ""
     yield (
         "*Realised* is what the libraries themselves said that they chose in that cell, which is not always what one asks for: a profile only decides what they are "
-        f"shown. Where they do not say, it is what numdev saw of the CPU that they were shown. `{layout.ANSWER_TEXT}` has the sizes of the deviations."
+        "shown. onnxruntime, MKL and oneDNN do not say what they chose; they choose by the CPUID that they are shown, which was read back in each cell. "
+        f"`{layout.ANSWER_TEXT}` has the sizes of the deviations."
     )
     for workload in answer.workloads:
         yield ""
@@ -117,6 +118,11 @@ def _results(draft: Draft, answer: Answer) -> Iterator[str]:
         yield ""
         keys = [key for key in draft.run.order if key in workload.levels and len(workload.levels[key]) > 1]
         keys = keys or [key for key in draft.run.order if key in workload.levels][:2]
+        if same := [
+            f"{key} {workload.levels[key][0]}" for key in draft.run.order if len(workload.levels.get(key, ())) == 1
+        ]:
+            yield f"The same in all of them: {marked(listed(same), 500)}."
+            yield ""
         yield f"| {' | '.join(marked(key, 40) for key in keys)} | class | realised |"
         yield f"|{'---|' * (len(keys) + 2)}"
         for cell in workload.partition[:ROWS]:
@@ -136,7 +142,7 @@ def _realised(draft: Draft) -> dict[tuple[str, frozenset[tuple[str, str]]], str]
     for cell in draft.cells():
         if cell.reference or cell.status == "missing":
             continue
-        key = (cell.realised, cell.environment, cell.status, cell.reason)
+        key = (cell.realised, cell.environment, cell.status, cell.reason, _read_back(cell))
         if key not in words:
             words[key] = _words(draft, cell)
         found.setdefault((cell.workload, frozenset(cell.factors.items())), {})[words[key]] = None
@@ -150,10 +156,18 @@ def _words(draft: Draft, cell: layout.CellLine) -> str:
     if not parts and profile.get("simd"):
         parts.append(f"shown {profile['simd']}")
     if rung := profile.get("rung"):
-        parts.append(f"shown by {rung}")
+        parts.append(f"shown by {rung}{_read_back(cell)}")
     if cell.status != "ok":
         parts.insert(0, f"{cell.status}: {cell.reason}" if cell.reason else cell.status)
     return "; ".join(parts) or "the libraries did not say"
+
+
+def _read_back(cell: layout.CellLine) -> str:
+    """Whether the cell itself executed CPUID and got what its table says."""
+    cpuid = mapping(cell.measured.get("cpuid"))
+    if not cpuid.get("traps"):
+        return ""
+    return ", read back otherwise" if cpuid.get("mismatches") else ", read back as shown"
 
 
 def _limits(draft: Draft, survey: Survey, answer: Answer) -> Iterator[str]:

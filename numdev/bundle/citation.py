@@ -8,6 +8,7 @@ from typing import Any
 
 from numdev.bundle import layout
 from numdev.bundle.draft import Draft, Part
+from numdev.bundle.words import count
 from numdev.errors import InvalidInput, Problem
 
 _DOI = re.compile(r"10\.[0-9]{4,9}(\.[0-9]+)?/[A-Za-z0-9:/_;\-.()\[\]\\]+")
@@ -122,10 +123,8 @@ def _text(draft: Draft) -> str:
         lines.append(f"doi: {_quoted(draft.doi)}")
     else:
         lines.append("# No DOI was stated.")
-    lines.append(
-        "abstract: "
-        + _quoted(f"Inference in {len(draft.run.factors.get('stack', []))} software stacks, compared by its bytes.")
-    )
+    stacks = count(len(draft.run.factors.get("stack", [])), "software stack")
+    lines.append("abstract: " + _quoted(f"Inference in {stacks}, compared by its bytes."))
     return "\n".join(lines) + "\n"
 
 

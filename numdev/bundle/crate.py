@@ -24,7 +24,8 @@ PROCESS_RUN = "https://w3id.org/ro/wfrun/process/0.5"
 _TERMS = "https://w3id.org/ro/terms/workflow-run#"
 # These terms of Process Run Crate are not in RO-Crate's own context. Given here they need no second document from the network.
 CONTEXT = [f"{CRATE_1_1}/context", {term: _TERMS + term for term in ("ContainerImage", "containerImage", "sha256")}]
-COMPLETED, FAILED = "http://schema.org/CompletedActionStatus", "http://schema.org/FailedActionStatus"
+# What has no status completed, says Process Run Crate; so most actions need none.
+FAILED = "http://schema.org/FailedActionStatus"
 _FORMATS = {
     ".json": "application/json",
     ".jsonl": "application/x-ndjson",
@@ -138,7 +139,6 @@ class _Crate:
             action: Entity = {
                 "@id": f"#cell-{number}",
                 "@type": "CreateAction",
-                "actionStatus": COMPLETED if cell.status == "ok" else FAILED,
                 "instrument": [{"@id": self._stack(software)}, {"@id": self._cpu(cell, levels, environment)}],
                 "name": plain(f"{cell.workload}, {run}"),
                 "object": _refs([*models[cell.workload], *settings]),
@@ -148,6 +148,7 @@ class _Crate:
             if cell.outputs:
                 action["result"] = {"@id": self._result(cell.outputs)}
             if cell.status != "ok":
+                action["actionStatus"] = FAILED
                 action["error"] = plain(f"{cell.status}: {cell.reason}" if cell.reason else cell.status)
             yield action
 
@@ -234,7 +235,14 @@ class _Crate:
             what = f"{workload}: its model in {len(ids)} files, of which a stack reads those that it can"
             ids = [
                 self._one(
-                    "model", workload, lambda: {"@type": "Collection", "name": plain(what), "hasPart": _refs(ids), "mainEntity": {"@id": ids[0]}}
+                    "model",
+                    workload,
+                    lambda: {
+                        "@type": "Collection",
+                        "name": plain(what),
+                        "hasPart": _refs(ids),
+                        "mainEntity": {"@id": ids[0]},
+                    },
                 )
             ]
         if told.get("inputs"):
@@ -250,7 +258,7 @@ class _Crate:
         left = self._draft.description.left_out
         why = left.get(member) or left.get(f"workloads/{workload}/") or "not in the bundle"
         return self._one(
-            "material",
+            "file",
             (workload, name),
             lambda: {
                 "@type": "CreativeWork",
@@ -265,7 +273,7 @@ class _Crate:
         if len(files) == 1:
             return files[0]
         return self._one(
-            "result",
+            "out",
             tuple(outputs),
             lambda: {
                 "@type": "Collection",
@@ -310,7 +318,7 @@ class _Crate:
         left = f" {never} were never run, and have no action." if never else ""
         described = (
             f"The run {plain(draft.run.matrix)} of numdev: {self._survey.cells} cells in {sum(self._survey.statuses.values())} replicates."
-            f" The action #cell-N is line N of {layout.CELLS}.{left} {layout.ARTIFACT} says more."
+            f" The action #cell-N is line N of {layout.CELLS}; where it says no status it completed.{left} {layout.ARTIFACT} says more."
         )
         found: Entity = {
             "@id": "./",

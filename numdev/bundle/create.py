@@ -108,6 +108,7 @@ def _draft(store: Store, run: Run, name: str, day: str, scrubber: Scrubber, work
         cells=lambda: _again(work / layout.CELLS),
         facts=made.facts,
         work=work,
+        scrub=scrubber.text,
         title=options.title,
         authors=options.authors,
         license=options.license,

@@ -100,7 +100,7 @@ def look_inside(draft: Draft, software: Software, cache: Path) -> Inside:
         found.stack = _definition(draft, software)
         found.base = load_base(found.stack.folder.parent, found.stack.base)
     except InvalidInput as error:
-        found.why["definition"] = _short(error)
+        found.why["definition"] = draft.scrub(_short(error))
         return found
     if found.stack.dockerfile:
         found.why["libraries"] = "its image is built by Docker from a Dockerfile, and only that knows what is in it"
@@ -109,7 +109,7 @@ def look_inside(draft: Draft, software: Software, cache: Path) -> Inside:
         found.locked = read_lock(found.stack)
         found.site = known_site(found.stack, cache)
     except InvalidInput as error:
-        found.why["lock"] = _short(error)
+        found.why["lock"] = draft.scrub(_short(error))
         return found
     _site(found)
     _base(found, cache)
