@@ -183,7 +183,8 @@ def _limits(draft: Draft, survey: Survey, answer: Answer) -> Iterator[str]:
     )
     for status, number in sorted(survey.statuses.items()):
         if status != "ok":
-            what = "were never run" if status == "missing" else f"ended as `{plain(status, 40)}`"
+            was = "was" if number == 1 else "were"
+            what = f"{was} never run" if status == "missing" else f"ended as `{plain(status, 40)}`"
             yield f"- {count(number, 'replicate')} {what}."
     for name, why in sorted(answer.refused.items())[:50]:
         yield f"- The profile {marked(name, 100)} could not be shown: {marked(why)}"

@@ -10,7 +10,7 @@ from numdev.bundle.draft import Draft, Part
 from numdev.bundle.inside import Inside
 from numdev.bundle.licences import UNKNOWN, of_workload
 from numdev.bundle.survey import Survey
-from numdev.bundle.words import count, listed, plain
+from numdev.bundle.words import count, listed, pasted
 
 # The numbers of the checklist's questions that nothing in a run can answer.
 NOT_OURS = {
@@ -77,7 +77,7 @@ def _limitations(survey: Survey, answer: Answer) -> str:
         parts.append(f"{count(gaps, 'replicate')} of {sum(survey.statuses.values()):,} gave no result.")
     if answer.refused:
         parts.append(
-            f"{count(len(answer.refused), 'profile')} could not be shown: {plain(listed(sorted(answer.refused)), 300)}."
+            f"{count(len(answer.refused), 'profile')} could not be shown: {pasted(listed(sorted(answer.refused)), 300)}."
         )
     parts.append("ARTIFACT.md lists what the design cannot tell.")
     return " ".join(parts)
@@ -93,7 +93,7 @@ def _reproducibility(draft: Draft, survey: Survey) -> str:
 
 def _access(draft: Draft, survey: Survey) -> tuple[str, str]:
     where = (
-        f"It is at https://doi.org/{plain(draft.doi, 200)}."
+        f"It is at https://doi.org/{pasted(draft.doi, 200)}."
         if draft.doi
         else "[Say where the bundle is, and its digest.]"
     )
@@ -103,16 +103,16 @@ def _access(draft: Draft, survey: Survey) -> tuple[str, str]:
     outside = [name for name in sorted(survey.workloads) if name not in inside]
     words = [where]
     if inside:
-        words.append(f"Models and inputs inside: {plain(listed(inside), 300)}.")
+        words.append(f"Models and inputs inside: {pasted(listed(inside), 300)}.")
     if outside:
-        words.append(f"Named by SHA-256, with where to get them: {plain(listed(outside), 300)}.")
+        words.append(f"Named by SHA-256, with where to get them: {pasted(listed(outside), 300)}.")
     words.append("numdev is open source (Apache-2.0).")
     return ("Yes" if draft.doi else "TODO"), " ".join(words)
 
 
 def _setting(draft: Draft, survey: Survey) -> str:
     factors = "; ".join(
-        f"{plain(key, 60)}: {plain(listed(draft.run.factors[key]), 300)}"
+        f"{pasted(key, 60)}: {pasted(listed(draft.run.factors[key]), 300)}"
         for key in draft.run.order
         if key in draft.run.factors
     )
@@ -144,10 +144,10 @@ def _statistics(survey: Survey, answer: Answer) -> tuple[str, str]:
 
 
 def _resources(survey: Survey) -> tuple[str, str]:
-    brands = sorted({plain(facts.get("brand", "unnamed"), 100) for facts in survey.platforms.values()})
-    words = f"Processors: {listed(brands) or 'not recorded'}. Engine: {plain(listed(sorted(survey.engines)), 100) or 'not recorded'}"
-    words += f", Linux {plain(listed(sorted(survey.kernels)), 200)}. " if survey.kernels else ". "
-    words += f"C library: {plain(listed(sorted(survey.libcs)), 200)}. " if survey.libcs else ""
+    brands = sorted({pasted(facts.get("brand", "unnamed"), 100) for facts in survey.platforms.values()})
+    words = f"Processors: {listed(brands) or 'not recorded'}. Engine: {pasted(listed(sorted(survey.engines)), 100) or 'not recorded'}"
+    words += f", Linux {pasted(listed(sorted(survey.kernels)), 200)}. " if survey.kernels else ". "
+    words += f"C library: {pasted(listed(sorted(survey.libcs)), 200)}. " if survey.libcs else ""
     words += f"The inferences of all {sum(survey.statuses.values()):,} replicates took {survey.seconds:,.2f} s together. [Memory, and runs that are not in this bundle.]"
     return ("Yes" if brands else "No"), words
 
@@ -158,16 +158,16 @@ def _licenses(draft: Draft, survey: Survey, insides: Mapping[str, Inside]) -> tu
     said = [f"{name} ({licence})" for name, licence in known.items() if licence != UNKNOWN]
     words = ""
     if said:
-        words += f"Models and inputs: {plain(listed(said), 600)}. "
+        words += f"Models and inputs: {pasted(listed(said), 600)}. "
     if unknown:
-        words += f"[State the licences of {plain(listed(unknown), 300)}: numdev does not know them.] "
+        words += f"[State the licences of {pasted(listed(unknown), 300)}: numdev does not know them.] "
     packages = sum(len(inside.locked) for inside in insides.values())
     words += f"LICENSES.md lists the {count(packages, 'package')} of the stacks with the licence that each states."
     return ("TODO" if unknown else "Yes"), words
 
 
 def _assets(draft: Draft) -> tuple[str, str]:
-    licence = f"under {plain(draft.license, 100)}" if draft.license else "[under which licence was not stated]"
+    licence = f"under {pasted(draft.license, 100)}" if draft.license else "[under which licence was not stated]"
     words = (
         f"The bundle is documented by ARTIFACT.md, as an RO-Crate with one action a run, by bills of materials (CycloneDX), and by a citation file; it is published {licence}. "
         "What names a user or a machine was replaced in what numdev writes; models and inputs are as their authors made them."

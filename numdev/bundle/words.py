@@ -18,6 +18,11 @@ def marked(value: Any, most: int = 300) -> str:
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in plain(value, most))
 
 
+def pasted(value: Any, most: int = 300) -> str:
+    """The same for what people paste into other documents: without the signs that mean something in LaTeX or HTML."""
+    return "".join("?" if letter in "\\`<>{}$#&~^|" else letter for letter in plain(value, most))
+
+
 def listed(values: Any, most: int = 12) -> str:
     """Some of many, with how many there are besides."""
     some = list(values)
