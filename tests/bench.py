@@ -27,7 +27,7 @@ from numdev.engines.local import interpreter
 from numdev.spec.matrix import load_matrix
 from numdev.spec.stack import load_stack
 from numdev.stacks import finder, known_site, site_for
-from numdev.store import Record, Store
+from numdev.store import Output, Record, Store
 from numdev.worker import filter as filters
 from numdev.worker import launcher, tracing
 from numdev.worker.cpuid import Table
@@ -340,6 +340,72 @@ def store_speed(count: int = 100_000) -> None:
         row("  reading all of them, by files and by the index", f"{first:.1f} s, {second:.1f} s", "the index is faster")
 
 
+# Seconds and the most memory of one process that makes a bundle.
+BUNDLING = """
+import resource, sys, time
+from pathlib import Path
+from numdev.bundle.create import Options, create
+from numdev.store import Store
+folder = Path(sys.argv[1])
+started = time.perf_counter()
+create(Store.open(folder / "store"), "bench", folder / "bench.bundle.tar", folder / "cache", Options())
+print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def many_outputs(folder: Path, size: int, workloads: int = 8, classes: int = 4) -> Store:
+    """A store with the run `bench`: outputs of `size` bytes together, of workloads with some classes each; a hundredth of their numbers differs."""
+    store = Store.open(folder, create=True)
+    numbers = np.random.default_rng(0).normal(size=max(1, size // (workloads * classes) // 4)).astype(np.float32)
+    levels = [str(number + 1) for number in range(classes)]
+    asked = []
+    for workload in range(workloads):
+        for level in levels:
+            changed = numbers + np.float32(workload)
+            changed[int(level) :: 100] *= np.float32(1 + 1e-6 * int(level))
+            path = folder / "new.npy"
+            np.save(path, changed)
+            tensor = store.put_tensor(path.read_bytes())
+            path.unlink()
+            cell = {
+                "workload": f"w{workload}",
+                "factors": {"stack": "s", "profile": "host", "threads": level},
+                "replicate": 1,
+            }
+            digest = digests.of_json(cell)
+            output = Output(name="y", dtype="float32", shape=[len(numbers)], tensor=tensor)
+            causes = {"workload": digests.of_json(workload)}
+            store.put(Record(record=1, digest=digest, **cell, status="ok", outputs=[output], causes=causes))
+            asked.append({"digest": digest, **cell, "reference": False})
+    factors = {"stack": ["s"], "profile": ["host"], "threads": levels}
+    run = {"run": 1, "matrix": "bench", "engine": {}, "factors": factors, "order": list(factors), "labels": {}}
+    run |= {"baseline": {key: some[0] for key, some in factors.items()}, "profiles": {}, "refused": {}}
+    named = {f"w{number}": {"name": f"w{number}"} for number in range(workloads)}
+    store.write_run("bench", run | {"workloads": named, "cells": asked, "made": "2026-01-31"})
+    return store
+
+
+def bundle_speed() -> None:
+    """A bundle beside what any tool would need for the same data. `NUMDEV_BENCH_MIB=5120` says how much that is."""
+    size = int(os.environ.get("NUMDEV_BENCH_MIB", "1024"))
+    with tempfile.TemporaryDirectory(dir=os.environ.get("NUMDEV_BENCH_DIR")) as name:
+        folder = Path(name)
+        tensors = many_outputs(folder / "store", size << 20).folder / "tensors"
+        files_ = sorted(str(path) for path in tensors.rglob("*.npy"))
+        tarred = ["tar", "-cf", str(folder / "plain.tar"), "-C", str(tensors), "."]
+        turns: list[tuple[float, float, float]] = []
+        for _ in range(3):
+            summed = timed(lambda: subprocess.run(["sha256sum", *files_], check=True, stdout=subprocess.DEVNULL))
+            packed = timed(lambda: subprocess.run(tarred, check=True))
+            command = [sys.executable, "-c", BUNDLING, str(folder)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+            seconds, memory = map(float, done.stdout.split())
+            turns.append((seconds / (summed + packed), seconds, memory))
+        ratio, seconds, memory = sorted(turns)[1]
+        row(f"a bundle of {size:,} MiB of outputs, to sha256sum + tar", f"{ratio:.2f} x", f"2 x: {seconds:.1f} s")
+        row("  memory taken for that", f"{max(turn[2] for turn in turns):.0f} MiB", "300, whatever the size")
+
+
 def main() -> None:
     """`bench.py launcher` measures that alone."""
     print(f"{cpu.host().brand}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
@@ -350,6 +416,7 @@ def main() -> None:
         "matrix": matrix_speed,
         "launcher": launcher_speed,
         "ulp": ulp_speed,
+        "bundle": bundle_speed,
     }
     for name in sys.argv[1:] or parts:
         parts[name]()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from rich.console import Console
 
+from numdev import digests
 from numdev.analysis import Answer
 from numdev.bundle import layout
 from numdev.bundle.draft import Draft, Part
@@ -52,11 +52,12 @@ class Stored(Protocol):
     def flush(self) -> None: ...
 
 
-def add_analysis(draft: Draft) -> None:
-    """Adds the answer as JSON and as text."""
+def add_analysis(draft: Draft) -> Answer:
+    """Adds the answer as JSON and as text, and returns it."""
     found = answered(draft.run, list(draft.cells()), _Drafted(draft))
-    draft.add_json(layout.ANSWER, found.json())
+    draft.add(layout.ANSWER, Part.of_bytes(json_bytes(found)))
     draft.add(layout.ANSWER_TEXT, Part.of_bytes(text(found).encode("utf-8")))
+    return found
 
 
 def answered(run: Run, cells: list[layout.CellLine], stored: Stored) -> Answer:
@@ -74,6 +75,5 @@ def text(answer: Answer) -> str:
 
 
 def json_bytes(answer: Answer) -> bytes:
-    """The bytes of `analysis/answer.json`."""
-    value: Any = answer.json()
-    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
+    """The bytes of `analysis/answer.json`: without spaces, for it names every record."""
+    return digests.canonical(answer.json()) + b"\n"

@@ -65,7 +65,7 @@ class Draft:
     """What documents are made of: the run as the bundle tells it, what it is made of, and what the author says.
 
     cells: reads the lines of cells.jsonl again. facts: by name. description: `left_out` still grows. author, license, doi: "" where
-    nobody said. work: a folder for files that are too large for memory, gone afterwards.
+    nobody said. work: a folder for files that are too large for memory, gone afterwards. scrub: takes out of a text what names this machine.
     """
 
     name: str
@@ -74,6 +74,7 @@ class Draft:
     cells: Callable[[], Iterator[layout.CellLine]]
     facts: dict[str, Any]
     work: Path
+    scrub: Callable[[str], str] = str
     parts: dict[str, Part] = field(default_factory=dict)
     title: str = ""
     authors: tuple[str, ...] = ()
@@ -105,7 +106,7 @@ class Draft:
         self.add(name, Part.of_bytes(text.encode("ascii") + b"\n"))
 
     def leave_out(self, name: str, why: str) -> None:
-        left_out = {**self.description.left_out, name: why}
+        left_out = {**self.description.left_out, name: self.scrub(why)}
         self.description = self.description.model_copy(update={"left_out": left_out})
 
     def write(self, out: Path) -> str:

@@ -36,8 +36,13 @@ def create(
     models: Annotated[
         str, typer.Option(help="Which models and inputs are included: own, all or none. Others are named by hash.")
     ] = creating.OWN,
+    with_images: Annotated[
+        bool, typer.Option("--with-images", help="Include the Docker images, hundreds of megabytes each.")
+    ] = False,
     title: Annotated[str, typer.Option(help="What the bundle is called in a citation.")] = "",
-    author: Annotated[list[str] | None, typer.Option(help="An author; may be given several times.")] = None,
+    author: Annotated[
+        list[str] | None, typer.Option(help="An author, as 'Family, Given'; may be given several times.")
+    ] = None,
     license: Annotated[str, typer.Option(help="An SPDX licence of the results, e.g. CC-BY-4.0.")] = "",
     doi: Annotated[str, typer.Option(help="The DOI under which it will be found.")] = "",
     date: Annotated[str, typer.Option(help="The bundle's day; by default that of the run.")] = "",
@@ -50,7 +55,13 @@ def create(
     name = chosen_run(opened, run)
     path = out or Path(f"{name}{SUFFIX}")
     wanted = creating.Options(
-        models=models, date=date, title=title, authors=tuple(author or ()), license=license, doi=doi
+        models=models,
+        images=with_images,
+        date=date,
+        title=title,
+        authors=tuple(author or ()),
+        license=license,
+        doi=doi,
     )
     note = Console(stderr=True, highlight=False)
     made = creating.create(

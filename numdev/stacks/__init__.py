@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from numdev.stacks.image import ImagePlan, image_plan, write_archive
+from numdev.stacks.bases import known_base
+from numdev.stacks.image import ImagePlan, image_plan, known_plan, write_archive
 from numdev.stacks.lock import Locked, called, read_lock
 from numdev.stacks.recipe import dockerfile_for
 from numdev.stacks.relock import relock
@@ -19,6 +20,8 @@ __all__ = [
     "dockerfile_for",
     "finder",
     "image_plan",
+    "known_base",
+    "known_plan",
     "known_site",
     "linked",
     "read_lock",

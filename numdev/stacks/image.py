@@ -19,10 +19,10 @@ from typing import IO, Any
 from numdev import digests
 from numdev.errors import InvalidInput, StackFailed
 from numdev.files import read_json, storage_errors, write_json
-from numdev.spec.stack import Stack, load_base
-from numdev.stacks.bases import BaseSystem, base_for
+from numdev.spec.stack import Base, Stack, load_base
+from numdev.stacks.bases import BaseSystem, base_for, known_base
 from numdev.stacks.platform import ARCHITECTURES, machine_of
-from numdev.stacks.site import SITE, site_for
+from numdev.stacks.site import SITE, Site, known_site, site_for
 from numdev.stacks.tools import Say, megabytes
 
 REPOSITORY = "numdev"
@@ -76,9 +76,7 @@ def image_plan(stack: Stack, cache: Path, say: Say) -> ImagePlan:
     base = load_base(stack.folder.parent, stack.base)
     site = site_for(stack, cache, say)
     system = base_for(base, machine, cache, say)
-    declared = [stack.name, stack.backend, stack.pins, base.epoch, system.sha256, system.kind, system.source]
-    made = [site.digest, site.path.parent.name, site.facts["pins"], digests.of_file(Path(__file__))]
-    record = cache / "plans" / f"{digests.of_json([declared, made])}.json"
+    record = _record(stack, base, site, system, cache)
     if kept := _recalled(record, cache):
         return kept
     say(f"{stack.name}: hashing its layers")
@@ -106,6 +104,22 @@ def image_plan(stack: Stack, cache: Path, say: Say) -> ImagePlan:
     _keep(plan, record, cache)
     say(f"{stack.name}: {plan.image_id}, {megabytes(system.size + layer.size)}")
     return plan
+
+
+def known_plan(stack: Stack, cache: Path) -> ImagePlan | None:
+    """The plan of a stack's image if the cache has it and all that it is made of; nothing is made. Raises InvalidInput as image_plan."""
+    if stack.dockerfile:
+        return None
+    base = load_base(stack.folder.parent, stack.base)
+    site, system = known_site(stack, cache), known_base(base, machine_of(stack), cache)
+    return _recalled(_record(stack, base, site, system, cache), cache) if site and system else None
+
+
+def _record(stack: Stack, base: Base, site: Site, system: BaseSystem, cache: Path) -> Path:
+    """Where a plan is kept: by everything that it follows from."""
+    declared = [stack.name, stack.backend, stack.pins, base.epoch, system.sha256, system.kind, system.source]
+    made = [site.digest, site.path.parent.name, site.facts["pins"], digests.of_file(Path(__file__))]
+    return cache / "plans" / f"{digests.of_json([declared, made])}.json"
 
 
 def _keep(plan: ImagePlan, record: Path, cache: Path) -> None:

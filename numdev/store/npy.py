@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import warnings
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 _HEADER = 4096
+# Bytes of mapped files that were looked at before all are let go of: the system counts them as this process's memory until then.
+_HELD, _PIECE = 64 << 20, 4 << 20
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+class _Mapped(np.memmap):
+    """A mapped array whose pages are let go of as it is read in slices; whoever looks again gets them from the file."""
+
+    _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+    _given = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        if not isinstance(index, slice):
+            return found
+        _Mapped._given += found.nbytes
+        if _Mapped._given > _HELD:
+            _Mapped._given = 0
+            for one in list(_Mapped._maps):
+                one.madvise(mmap.MADV_DONTNEED)
+        # What is computed with a piece need not be a mapped array again, which numpy takes time for; a large part is sliced further.
+        return found if found.nbytes > _PIECE else found.view(np.ndarray)
 
 
 def mapped(
@@ -51,4 +75,6 @@ def mapped(
         empty = np.zeros(shape, dtype)
         empty.flags.writeable = False
         return empty
-    return np.memmap(path, dtype, "r", data, shape, "F" if fortran else "C")
+    found = _Mapped(path, dtype, "r", data, shape, "F" if fortran else "C")
+    _Mapped._maps.add(found._mmap)
+    return found
