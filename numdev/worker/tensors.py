@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import zipfile
 from collections.abc import Mapping
@@ -70,14 +71,30 @@ def named(result: Any, names: List[str]) -> Dict[str, np.ndarray]:
     return arrays
 
 
+def plain(array: np.ndarray) -> np.ndarray:
+    """An array as files have it, in C order and little-endian; itself where it lies so."""
+    # numpy's ascontiguousarray makes a 0-d array 1-d; its asarray with an order does not.
+    return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+
+
+def header(array: np.ndarray) -> bytes:
+    """What stands before the numbers in the .npy of a plain array."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+    return stream.getvalue()
+
+
+def digest(array: np.ndarray) -> str:
+    """The SHA-256 of the .npy that `save` would write, without writing or copying it."""
+    array = plain(array)
+    state = hashlib.sha256(header(array))
+    state.update(array.reshape(-1))
+    return state.hexdigest()
+
+
 def save(array: np.ndarray, path: str) -> str:
     """Writes one .npy in C order and little-endian; its SHA-256, so that equal tensors are equal files."""
-    # numpy's ascontiguousarray makes a 0-d array 1-d; its asarray with an order does not.
-    array = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+    array = plain(array)
     with open(path, "wb") as file:
         np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
-    state = hashlib.sha256()
-    with open(path, "rb") as file:
-        for piece in iter(lambda: file.read(1 << 20), b""):
-            state.update(piece)
-    return state.hexdigest()
+    return digest(array)
