@@ -17,8 +17,9 @@ SAMPLE = 4096
 _PIECE = 1 << 16
 # Sums of pieces of these are good enough for a mean, and much faster than those of what has to be widened first.
 _WIDE = (np.dtype(np.float32), np.dtype(np.float64))
-# A thread is woken for no less: hashing so many bytes takes as long.
-_WORTH = 1 << 16
+# Threads are started for no less than this: schedulers move them to a processor of their own after milliseconds only, and a
+# gigabyte is hashed in less than a second.
+_WORTH = 1 << 22
 
 Seen = Dict[str, Dict[str, Any]]
 
@@ -29,16 +30,13 @@ def numeric(value: Any) -> bool:
 
 
 def look_at_all(values: Mapping[str, Any]) -> Seen:
-    """What is to be said of each array of numbers. Hashing leaves the interpreter to others, so that large ones are shared out."""
+    """What is to be said of each array of numbers. Hashing leaves the interpreter to others, so that much is shared out."""
     arrays = {name: value for name, value in values.items() if numeric(value)}
-    large = [name for name, value in arrays.items() if value.nbytes >= _WORTH]
-    workers = min(8, len(os.sched_getaffinity(0)), len(large))
-    if workers < 2:
+    workers = min(8, len(os.sched_getaffinity(0)))
+    if workers < 2 or sum(value.nbytes for value in arrays.values()) < _WORTH:
         return {name: look_at(value) for name, value in arrays.items()}
     with ThreadPoolExecutor(workers) as pool:
-        shared = {name: pool.submit(look_at, arrays[name]) for name in large}
-        found = {name: look_at(value) for name, value in arrays.items() if name not in shared}
-        return {name: shared[name].result() if name in shared else found[name] for name in arrays}
+        return dict(zip(arrays, pool.map(look_at, arrays.values())))
 
 
 def look_at(value: Any) -> Dict[str, Any]:
