@@ -21,8 +21,10 @@ from .looking import Seen, look_at_all, numeric
 
 # Of searching for the layers that can be looked at without a change.
 ATTEMPTS = 64
-_FOLDED = ("Conv", "Gemm", "MatMul", "conv", "dense")
-_FOLDING = ("BatchNormalization", "Add", "batchnorm", "add")
+# Operators that optimisers fold into one another.
+_SUMS = ("Conv", "Gemm", "MatMul", "conv", "dense")
+_NORMALISING = ("BatchNormalization", "batchnorm")
+_ADDING = ("Add", "add")
 _REASON = 1000
 _NAME = 1000
 
@@ -139,9 +141,16 @@ def _groups(layers: Sequence[Layer]) -> List[List[str]]:
 
 
 def _unfolded(layers: Sequence[Layer]) -> List[str]:
-    """Layers but those that optimisers fold into what follows: sums of products before a normalisation or an addition."""
-    folded = {name for layer in layers if layer.op in _FOLDING for name in layer.inputs}
-    return [layer.name for layer in layers if not (layer.op in _FOLDED and layer.name in folded)]
+    """Layers but those that optimisers fold into what follows: sums of products before a normalisation or an addition.
+
+    A normalisation that is folded becomes such a sum itself.
+    """
+    into = {op: {name for layer in layers if layer.op in op for name in layer.inputs} for op in (_NORMALISING, _ADDING)}
+    sums = {layer.name for layer in layers if layer.op in _SUMS}
+    normalised = sums & into[_NORMALISING]
+    sums |= {layer.name for layer in layers if layer.op in _NORMALISING and normalised.intersection(layer.inputs)}
+    folded = normalised | sums & into[_ADDING]
+    return [layer.name for layer in layers if layer.name not in folded]
 
 
 def _harmless(

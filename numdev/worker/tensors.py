@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import os
 import zipfile
 from collections.abc import Mapping
-from typing import Any, Dict, List, Union
+from typing import Any, Dict, List, Tuple, Union
 
 import numpy as np
 
@@ -79,8 +80,14 @@ def plain(array: np.ndarray) -> np.ndarray:
 
 def header(array: np.ndarray) -> bytes:
     """What stands before the numbers in the .npy of a plain array."""
+    return _header(array.dtype, array.shape)
+
+
+@functools.lru_cache(maxsize=256)
+def _header(dtype: np.dtype, shape: Tuple[int, ...]) -> bytes:
     stream = io.BytesIO()
-    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, described)
     return stream.getvalue()
 
 

@@ -276,10 +276,10 @@ class TestOnnx:
         names = [layer["output"] for layer in description["layers"]]
         graph = onnxgraph.read(data, LAYERS)
         assert [layer.name for layer in onnxgraph.layers(graph)] == names
-        model = onnx.load_from_string(onnxgraph.with_outputs(data, names[:3]))
+        model = onnx.load_from_string(data + onnxgraph.more_outputs(names[:3]))
         assert [one.name for one in model.graph.output] == [*description["outputs"], *names[:3]]
         assert len(model.graph.node) == len(names)
-        assert onnxgraph.with_outputs(data, []) == data
+        assert onnxgraph.more_outputs([]) == b""
 
     def test_counts(self):
         description, weights, _ = network(normalised)
@@ -308,6 +308,23 @@ class TestOnnx:
             ("m", ["x"], (4, 4)),
             ("a", ["m"], (0, 0)),
         ]
+
+    def test_constants_among_the_nodes(self, tmp_path):
+        pytest.importorskip("onnxruntime")
+        onnx = pytest.importorskip("onnx")
+        node, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+        nodes = [
+            node("Constant", [], ["k"], value=onnx.numpy_helper.from_array(np.ones((4, 3), np.float32))),
+            node("MatMul", ["input", "k"], ["m"]), node("Relu", ["m"], ["y"]),
+        ]  # fmt: skip
+        graph = onnx.helper.make_graph(nodes, "g", [info("input", 1, [2, 4])], [info("y", 1, None)])
+        opset = [onnx.helper.make_opsetid("", 17)]
+        model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+        one = task(tmp_path, "onnx")._replace(inputs={"input": np.float32([[1, 2, 3, 4], [-1, -2, -3, -4]])})
+        (tmp_path / "model.onnx").write_bytes(model)
+        found = tapped(tmp_path, "onnxruntime", one)
+        assert [(row["name"], row["max_abs"]) for row in found["layers"]] == [("m", 10), ("y", 10)]
+        assert (tmp_path / "model.onnx").read_bytes() == model
 
     def test_no_more_nodes_are_kept_than_are_allowed(self):
         description, weights, _ = network(normalised)
