@@ -21,6 +21,7 @@ from numdev.spec.workload import DeclaredWorkload
 from numdev.stacks import site_for
 from numdev.store import Store
 from numdev.worker import net
+from numdev.worker.looking import SAMPLE
 from numdev.workloads import archive, prepare
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.network]
@@ -111,6 +112,44 @@ def test_every_operator_is_right_and_without_avx_it_aborts(tmp_path, operators, 
     # Its wheels are compiled for AVX, and end the process where there is none.
     refused = found["x86-64-v2", "float32"]
     assert (refused.status, refused.outputs) in (("signal:6", []), ("unsupported", []))
+
+
+TAPPED = """
+numdev: 1
+tap: layers
+factors: {stack: [tensorflow-2.5], threads: [2]}
+workloads: [cnn-small]
+"""
+
+
+def test_the_tap_sees_every_layer_and_changes_nothing(tmp_path, real_cache):
+    (tmp_path / "m.yaml").write_text(TAPPED)
+    run(tmp_path / "m.yaml", tmp_path / "tapped", "-e", "local")
+    (tmp_path / "m.yaml").write_text(TAPPED.replace("tap: layers", "tap: none"))
+    run(tmp_path / "m.yaml", tmp_path / "plain", "-e", "local")
+    store = Store.open(tmp_path / "tapped")
+    (tapped,), (plain,) = store.records(), Store.open(tmp_path / "plain").records()
+    assert tapped.status == "ok", tapped.reason
+    assert tapped.outputs == plain.outputs
+    assert tapped.tap.status == "same", tapped.tap.reason
+    layers = {layer.name: layer for layer in tapped.tap.layers}
+    assert {name: layers[name].sha256 for name in ("logits", "probabilities")} == {
+        output.name: output.tensor for output in tapped.outputs
+    }
+    # Laid out as everywhere, whatever TensorFlow has inside: shapes, and numbers in the same places as numpy's.
+    declared = DeclaredWorkload(name="cnn-small", builtin="cnn-small")
+    workload = prepare(declared, real_cache, real_cache, lambda line: None)
+    description, weights = net.load(str(workload.formats["net"].path))
+    exact: dict[str, np.ndarray] = {}
+    wide = {name: array.astype(np.float64) for name, array in weights.items()}
+    given = {name: array.astype(np.float64) for name, array in archive.unpack(workload.inputs.path).items()}
+    net.run(description, wide, given, exact.__setitem__)
+    assert list(layers) == list(exact)
+    for name, right in exact.items():
+        step = -(-right.size // SAMPLE) | 1
+        sample = right.reshape(-1)[::step]
+        assert layers[name].shape == list(right.shape), name
+        assert np.abs(store.load(layers[name].sample) - sample).max() <= 1e-5 * np.abs(right).max(), name
 
 
 def test_a_late_feature_map_follows_the_cache_alone(tmp_path):

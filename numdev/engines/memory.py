@@ -18,7 +18,7 @@ import numpy as np
 from numdev import digests
 from numdev.engines.protocol import Ending, Environment, Launch, Say, stack_digest
 from numdev.spec.stack import Stack
-from numdev.worker import tap
+from numdev.worker import looking, tap
 from numdev.worker.layers import Layer
 
 
@@ -117,7 +117,7 @@ def _write(folder: Path, played: Played, tapped: bool) -> None:
             for outputs in every
         ]
     if tapped:
-        seen = {layer.name: tap.look_at(value) for layer, value in played.layers if value is not None}
+        seen = {layer.name: looking.look_at(value) for layer, value in played.layers if value is not None}
         rows = tap.rows([layer for layer, _ in played.layers], seen, {}, str(folder))
         result["tap"] = {"status": played.tapped, "reason": "", "layers": rows}
     (folder / "result.json").write_text(json.dumps(result))

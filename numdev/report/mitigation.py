@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.rule import Rule
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -12,8 +10,8 @@ from numdev.analysis.mitigated import Mitigations, Row, Solution, Subject
 from numdev.analysis.mitigation import Measured
 from numdev.analysis.numbers import number
 from numdev.analysis.sentences import plural
+from numdev.report.frame import INDENT, print_in, print_notes, print_short, print_title
 
-INDENT = 2
 # What a person wants to compare; the steps of the search between these are in the JSON.
 SHOWN = ("alone", "all")
 # A longer set is told by its place in the search.
@@ -24,19 +22,17 @@ def print_mitigations(answer: Mitigations, console: Console) -> None:
     """Prints what each set of pins leaves and costs, what to paste, and what it comes to in short."""
     for one in answer.subjects:
         _subject(one, console)
-    console.print(Rule("In short", align="left", style="bold"))
-    console.print(Padding(Text("\n".join(answer.short)), (0, 0, 0, INDENT)))
+    print_short(console, answer.short)
 
 
 def _subject(one: Subject, console: Console) -> None:
-    console.print(Rule(Text(one.title, style="bold"), align="left"))
+    print_title(console, one.title)
     if one.base is not None:
-        console.print(Padding(Text(_heading(one, one.base)), (0, 0, 1, INDENT)))
-        console.print(Padding(_grid(one, one.base), (0, 0, 1, INDENT)))
-    for line in _notes(one):
-        console.print(Padding(Text(line, style="dim"), (0, 0, 0, INDENT)))
+        print_in(console, Text(_heading(one, one.base)), below=1)
+        print_in(console, _grid(one, one.base), below=1)
+    print_notes(console, _notes(one))
     if one.solutions:
-        console.print(Padding(Text(f"\n# {_name(one.solutions[0])}", style="bold"), (0, 0, 0, INDENT)))
+        print_in(console, Text(f"\n# {_name(one.solutions[0])}", style="bold"))
         for line in (*one.solutions[0].snippet.shell, *one.solutions[0].snippet.python):
             # To be pasted: never wrapped.
             console.print(f"{' ' * INDENT}{line}", markup=False, soft_wrap=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.rule import Rule
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -13,8 +11,8 @@ from numdev.analysis.reference import CHECK, EXACT, SAME, STEP, UNKNOWN, WRONG
 from numdev.analysis.result import Answer, ClassAnswer, WorkloadAnswer
 from numdev.analysis.sentences import TITLES, plural, title
 from numdev.report.classes import class_tables
+from numdev.report.frame import INDENT, print_in, print_notes, print_short, print_title
 
-INDENT = 2
 # Beyond this many classes the sizes fill the screen; the JSON has them all.
 MOST_CLASSES = 12
 SHOWN = {WRONG: "WRONG", CHECK: "check!", EXACT: "exact", SAME: "same", STEP: "1 step", UNKNOWN: "?"}
@@ -31,22 +29,20 @@ def print_answer(answer: Answer, console: Console) -> None:
     """Prints every workload's classes, sizes and sentences, and what they come to in short."""
     for one in answer.workloads:
         _workload(one, console)
-    console.print(Rule("In short", align="left", style="bold"))
-    console.print(Padding(Text("\n".join(answer.short)), (0, 0, 0, INDENT)))
+    print_short(console, answer.short)
 
 
 def _workload(one: WorkloadAnswer, console: Console) -> None:
-    console.print(Rule(Text(one.workload, style="bold"), align="left"))
-    console.print(Padding(Text(_heading(one)), (0, 0, 1, INDENT)))
+    print_title(console, one.workload)
+    print_in(console, Text(_heading(one)), below=1)
     for grid in class_tables(one.table, console.width - INDENT):
-        console.print(Padding(grid, (0, 0, 1, INDENT)))
-    console.print(Padding(_sizes(one), (0, 0, 0, INDENT)))
+        print_in(console, grid, below=1)
+    print_in(console, _sizes(one))
     if (middle := _middle(one)).row_count:
-        console.print(Padding(middle, (1, 0, 0, INDENT)))
-    for note in _notes(one):
-        console.print(Padding(Text(note, style="dim"), (0, 0, 0, INDENT)))
+        print_in(console, middle, above=1)
+    print_notes(console, _notes(one))
     console.print()
-    console.print(Padding(_sentences(one), (0, 0, 1, INDENT)))
+    print_in(console, _sentences(one), below=1)
 
 
 def _heading(one: WorkloadAnswer) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,8 +117,8 @@ class _StackFile(Strict):
     @field_validator("debian")
     @classmethod
     def _debian(cls, value: dict[str, str]) -> dict[str, str]:
+        _debian_names(value)
         for name, version in value.items():
-            _matching(_DEBIAN, name, f"{name!r} is no name of a Debian package")
             _matching(_DEBIAN_VERSION, version, f"{name}: {version!r} is no version of a Debian package")
         return value
 
@@ -170,8 +171,7 @@ class _BaseFile(Strict):
     @field_validator("include")
     @classmethod
     def _include(cls, value: list[str]) -> list[str]:
-        for name in value:
-            _matching(_DEBIAN, name, f"{name!r} is no name of a Debian package")
+        _debian_names(value)
         return value
 
     @field_validator("exclude_paths")
@@ -204,6 +204,11 @@ def _matching(pattern: re.Pattern[str], text: str, message: str) -> str:
     if not _is(pattern, text):
         raise ValueError(message)
     return text
+
+
+def _debian_names(names: Iterable[str]) -> None:
+    for name in names:
+        _matching(_DEBIAN, name, f"{name!r} is no name of a Debian package")
 
 
 def stack_names(images: Path) -> list[str]:

@@ -7,6 +7,7 @@ So outputs are added by a second, small graph behind the file's own bytes, which
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Sequence
 from typing import Any, Dict, List, NamedTuple, Tuple, Union
 
@@ -94,7 +95,7 @@ class Graph(NamedTuple):
     external: bool
 
 
-def read(data: bytes, limit: int) -> Graph:
+def read(data: Union[bytes, mmap.mmap], limit: int) -> Graph:
     """The main graph of a model; of more than `limit` nodes, only these. Raises Refused."""
     graph = Graph([], 0, {}, [], [], False)
     count, external = 0, False
@@ -116,10 +117,10 @@ def read(data: bytes, limit: int) -> Graph:
     return graph._replace(count=count, external=external)
 
 
-def with_outputs(data: bytes, names: Sequence[str]) -> bytes:
-    """The model with these tensors as outputs besides; their types are left to be inferred."""
+def more_outputs(names: Sequence[str]) -> bytes:
+    """What behind a model's own bytes makes these tensors outputs besides; their types are left to be inferred."""
     added = b"".join(_delimited(_OUTPUT, _delimited(1, name.encode("utf-8"))) for name in names)
-    return data + _delimited(_GRAPH, added) if names else data
+    return _delimited(_GRAPH, added) if names else b""
 
 
 def layers(graph: Graph) -> List[Layer]:
@@ -187,7 +188,9 @@ def _node(data: memoryview, dims: Dict[str, List[int]]) -> Node:
         shape: Dict[str, List[int]] = {}
         _tensor(constant, shape)
         dims[node.outputs[0]] = next(iter(shape.values()), [])
-    return node._replace(op=op)
+    # A tensor is a view of the whole file.
+    known = {name: value for name, value in node.attributes.items() if not isinstance(value, memoryview)}
+    return node._replace(op=op, attributes=known)
 
 
 def _attribute(data: memoryview, found: Dict[str, Any]) -> None:

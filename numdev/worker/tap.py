@@ -7,34 +7,29 @@ layer changes them (as it keeps an optimiser from fusing it with its neighbours)
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
 from . import backends, tensors
 from .layers import LAYERS, Layer, Tapping
+from .looking import Seen, look_at_all, numeric
 
-SAMPLE = 4096
 # Of searching for the layers that can be looked at without a change.
 ATTEMPTS = 64
-_FOLDED = ("Conv", "Gemm", "MatMul", "conv", "dense")
-_FOLDING = ("BatchNormalization", "Add", "batchnorm", "add")
-_PIECE = 1 << 16
-# Sums of pieces of these are good enough for a mean, and much faster than those of what has to be widened first.
-_WIDE = (np.dtype(np.float32), np.dtype(np.float64))
+# Operators that optimisers fold into one another.
+_SUMS = ("Conv", "Gemm", "MatMul", "conv", "dense")
+_NORMALISING = ("BatchNormalization", "batchnorm")
+_ADDING = ("Add", "add")
 _REASON = 1000
 _NAME = 1000
 
 # What is written before the tap begins, and stays where its process is ended: the cell has its result all the same.
 ENDED: Dict[str, Any] = {"status": "failed", "reason": "its process was ended", "layers": []}
-
-Seen = Dict[str, Dict[str, Any]]
 
 
 def run(name: str, task: backends.Task, outcome: str, folder: str, deadline: float) -> Dict[str, Any]:
@@ -68,27 +63,33 @@ def _run(name: str, task: backends.Task, outcome: str, folder: str, deadline: fl
     if len(tapping.layers) > LAYERS:
         return _none("too deep", f"it has more than {LAYERS} layers")
     every = [layer.name for layer in tapping.layers]
-    first, seen, error = _attempt(tapping, every)
+    first, values, error = _attempt(tapping, every)
     if first == outcome:
-        return _found("same", "", tapping, seen, task, folder)
-    if _digest(next(backends.rounds(name, task, 1))) != outcome:
-        return _none("noisy", "the outputs differ from one inference to the next, without the tap")
-    if first:
-        second, other, _ = _attempt(tapping, every)
-        if second != first:
-            apart = next((one for one in every if _bytes(seen, one) != _bytes(other, one)), "")
-            where = f"the first layer that does is {apart}" if apart else "of the layers, none does"
-            return _none("noisy", f"the outputs differ from one inference to the next; {where}")
-    kept = _harmless(
-        _groups(tapping.layers),
-        _unfolded(tapping.layers),
-        lambda some: _attempt(tapping, some, look=False)[0] == outcome,
-        deadline,
-    )
-    last, seen, _ = _attempt(tapping, kept)
+        return _found("same", "", tapping, look_at_all(values), task, folder)
+    # Of one inference at a time there is room for the layers.
+    values.clear()
+    seen: Seen = {}
+
+    def same(some: List[str]) -> bool:
+        # The last one that is gives what is reported: no inference is needed for that alone.
+        nonlocal seen
+        found, values, _ = _attempt(tapping, some)
+        if found != outcome:
+            return False
+        seen = look_at_all(values)
+        return True
+
+    likely = _unfolded(tapping.layers)
+    kept = likely if 0 < len(likely) < len(every) and same(likely) else []
+    if not kept:
+        # Before a search that may be long: is there anything to search for?
+        noise = _noise(name, task, outcome, tapping if first else None)
+        if noise:
+            return _none("noisy", f"the outputs differ from one inference to the next{noise}")
+    kept = _harmless(_groups(tapping.layers), kept, same, deadline)
     if not kept and error:
         return _none("failed", error)
-    if not kept or last != outcome:
+    if not kept:
         return _none("changes", "looking at the layers changes the outputs, whichever are looked at")
     left = len(every) - len(kept)
     return _found(
@@ -96,18 +97,35 @@ def _run(name: str, task: backends.Task, outcome: str, folder: str, deadline: fl
     )
 
 
-def _attempt(tapping: Tapping, names: Sequence[str], look: bool = True) -> Tuple[str, Seen, str]:
-    """A tapped inference: the digest of its outputs ("" where it failed, and why), and what was seen."""
+def _attempt(tapping: Tapping, names: Sequence[str]) -> Tuple[str, Dict[str, Any], str]:
+    """A tapped inference: the digest of its outputs ("" where it failed), the layers' values by name, why it failed."""
     values: Dict[str, Any] = {}
     try:
-        outputs = tapping.prepare(names, values.__setitem__)()
+        return _digest(tapping.prepare(names, values.__setitem__)()), values, ""
     except Exception as error:
         # A type that a framework has and cannot hand out, for one: the search finds whose it is.
         return "", {}, f"{type(error).__name__}: {error}"
-    # Hashing takes longer than a small inference, and leaves the interpreter to others.
-    with ThreadPoolExecutor(max(1, min(8, len(os.sched_getaffinity(0))))) as pool:
-        found = dict(zip(values, pool.map(look_at, values.values()))) if look else {}
-    return _digest(outputs), {name: seen for name, seen in found.items() if seen is not None}, ""
+
+
+def _noise(name: str, task: backends.Task, outcome: str, tapping: Optional[Tapping]) -> str:
+    """Where outputs differ from one inference to the next, as the end of a sentence; "" where they do not.
+
+    Args:
+        tapping: None where not all layers can be looked at.
+    """
+    if _digest(next(backends.rounds(name, task, 1))) != outcome:
+        return ", without the tap"
+    if tapping is None:
+        return ""
+    every = [layer.name for layer in tapping.layers]
+    values: Dict[str, Any] = {}
+    infer = tapping.prepare(every, values.__setitem__)
+    first, seen = _digest(infer()), look_at_all(values)
+    if _digest(infer()) == first:
+        return ""
+    other = look_at_all(values)
+    apart = next((one for one in every if _bytes(seen, one) != _bytes(other, one)), "")
+    return f"; the first layer that does is {apart}" if apart else "; of the layers, none does"
 
 
 def _groups(layers: Sequence[Layer]) -> List[List[str]]:
@@ -123,79 +141,40 @@ def _groups(layers: Sequence[Layer]) -> List[List[str]]:
 
 
 def _unfolded(layers: Sequence[Layer]) -> List[str]:
-    """Layers but those that optimisers fold into what follows: sums of products before a normalisation or an addition."""
-    folded = {name for layer in layers if layer.op in _FOLDING for name in layer.inputs}
-    return [layer.name for layer in layers if not (layer.op in _FOLDED and layer.name in folded)]
+    """Layers but those that optimisers fold into what follows: sums of products before a normalisation or an addition.
+
+    A normalisation that is folded becomes such a sum itself.
+    """
+    into = {op: {name for layer in layers if layer.op in op for name in layer.inputs} for op in (_NORMALISING, _ADDING)}
+    sums = {layer.name for layer in layers if layer.op in _SUMS}
+    normalised = sums & into[_NORMALISING]
+    sums |= {layer.name for layer in layers if layer.op in _NORMALISING and normalised.intersection(layer.inputs)}
+    folded = normalised | sums & into[_ADDING]
+    return [layer.name for layer in layers if layer.name not in folded]
 
 
 def _harmless(
-    groups: List[List[str]], likely: List[str], same: Callable[[List[str]], bool], deadline: float
+    groups: List[List[str]], kept: List[str], same: Callable[[List[str]], bool], deadline: float
 ) -> List[str]:
-    """As many of the layers as can be looked at together without a change: by groups, then by halves of these; not for ever."""
-    kept: List[str] = []
-    waiting = list(groups)
-    if likely and same(likely):
-        # The usual case, found at once; of the rest, whole groups are tried and nothing less.
-        for some in [[name for name in group if name not in likely] for group in groups]:
-            if some and time.perf_counter() <= deadline and same(likely + some):
-                likely = likely + some
-        return likely
+    """As many of the layers as can be looked at together without a change, which all of them cannot; not for ever.
+
+    Args:
+        kept: those known to be harmless together. Where there are any, whole groups are tried and nothing less; else groups,
+            and halves of these.
+    """
+    halving, count = not kept, sum(map(len, groups))
+    known = set(kept)
+    waiting = [[name for name in group if name not in known] for group in groups]
     for _ in range(ATTEMPTS):
         if not waiting or time.perf_counter() > deadline:
             break
         some = waiting.pop(0)
-        if same(kept + some):
-            kept += some
-        elif len(some) > 1:
+        whole = len(kept) + len(some) == count
+        if some and not whole and same(kept + some):
+            kept = kept + some
+        elif halving and len(some) > 1:
             waiting += [some[: len(some) // 2], some[len(some) // 2 :]]
     return kept
-
-
-def look_at(value: Any) -> Optional[Dict[str, Any]]:
-    """Digest (of the bytes as a .npy), type, shape, sizes and sample of an array; None of what is none of numbers."""
-    if not isinstance(value, (np.ndarray, np.generic)) or value.dtype.kind not in "biufc":
-        return None
-    # numpy's ascontiguousarray makes a 0-d array 1-d; its asarray with an order does not.
-    array = np.asarray(value, dtype=value.dtype.newbyteorder("<"), order="C")
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    state = hashlib.sha256(header.getvalue())
-    flat = array.reshape(-1)
-    state.update(flat.view(np.uint8))
-    # An odd step, so that a sample is not of one column of an image only.
-    step = -(-flat.size // SAMPLE) | 1
-    return {
-        "sha256": state.hexdigest(),
-        "dtype": array.dtype.name,
-        "shape": list(array.shape),
-        **_sizes(flat),
-        "sample": flat[::step].copy(),
-    }
-
-
-def _sizes(flat: np.ndarray) -> Dict[str, Any]:
-    """Largest magnitude and mean of the finite elements, and how many are not."""
-    largest, total, nonfinite = 0.0, 0.0, 0
-    with np.errstate(all="ignore"):
-        for start in range(0, flat.size, _PIECE):
-            piece = flat[start : start + _PIECE]
-            piece = np.abs(piece) if piece.dtype.kind == "c" else piece
-            high, low = float(piece.max()), float(piece.min())
-            if not np.isfinite(high - low):
-                finite = piece[np.isfinite(piece)]
-                nonfinite += piece.size - finite.size
-                if not finite.size:
-                    continue
-                piece, high, low = finite, float(finite.max()), float(finite.min())
-            largest = max(largest, high, -low)
-            total += float(piece.sum() if piece.dtype in _WIDE else piece.sum(dtype=np.float64))
-    count = flat.size - nonfinite
-    mean = total / count if count else None
-    return {
-        "max_abs": largest if count else None,
-        "mean": mean if mean is not None and np.isfinite(mean) else None,
-        "nonfinite": nonfinite,
-    }
 
 
 def rows(layers: Sequence[Layer], seen: Seen, inputs: Mapping[str, Any], folder: str) -> List[Dict[str, Any]]:
@@ -235,8 +214,5 @@ def _bytes(seen: Seen, name: str) -> str:
 
 def _digest(outputs: Mapping[str, Any]) -> str:
     """The outcome of outputs that are not kept: by what their files would be."""
-    found = {}
-    for name, array in outputs.items():
-        seen = look_at(np.asarray(array))
-        found[name] = seen["sha256"] if seen else ""
-    return outcome_of(found)
+    arrays = {name: np.asarray(array) for name, array in outputs.items()}
+    return outcome_of({name: tensors.digest(array) if numeric(array) else "" for name, array in arrays.items()})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import io
 import os
 import zipfile
 from collections.abc import Mapping
-from typing import Any, Dict, List, Union
+from typing import Any, Dict, List, Tuple, Union
 
 import numpy as np
 
@@ -70,14 +72,36 @@ def named(result: Any, names: List[str]) -> Dict[str, np.ndarray]:
     return arrays
 
 
+def plain(array: np.ndarray) -> np.ndarray:
+    """An array as files have it, in C order and little-endian; itself where it lies so."""
+    # numpy's ascontiguousarray makes a 0-d array 1-d; its asarray with an order does not.
+    return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+
+
+def header(array: np.ndarray) -> bytes:
+    """What stands before the numbers in the .npy of a plain array."""
+    return _header(array.dtype, array.shape)
+
+
+@functools.lru_cache(maxsize=256)
+def _header(dtype: np.dtype, shape: Tuple[int, ...]) -> bytes:
+    stream = io.BytesIO()
+    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, described)
+    return stream.getvalue()
+
+
+def digest(array: np.ndarray) -> str:
+    """The SHA-256 of the .npy that `save` would write, without writing or copying it."""
+    array = plain(array)
+    state = hashlib.sha256(header(array))
+    state.update(array.reshape(-1))
+    return state.hexdigest()
+
+
 def save(array: np.ndarray, path: str) -> str:
     """Writes one .npy in C order and little-endian; its SHA-256, so that equal tensors are equal files."""
-    # numpy's ascontiguousarray makes a 0-d array 1-d; its asarray with an order does not.
-    array = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+    array = plain(array)
     with open(path, "wb") as file:
         np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
-    state = hashlib.sha256()
-    with open(path, "rb") as file:
-        for piece in iter(lambda: file.read(1 << 20), b""):
-            state.update(piece)
-    return state.hexdigest()
+    return digest(array)

@@ -1,6 +1,7 @@
 """How cuDNN is asked for one algorithm, on a library that takes the same arguments and computes in the memory of the CPU.
 
-It was written from cuDNN's headers: it shows that every argument arrives where they have it, not that cuDNN does as they say.
+It has the arguments as public bindings of cuDNN 8 and 9 have them: it shows that every argument arrives where these have it, not that
+cuDNN does as they say.
 """
 
 from __future__ import annotations

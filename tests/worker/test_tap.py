@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from numdev.engines.outputs import read_result
-from numdev.worker import backends, cell, onnxgraph, supervisor, tap
+from numdev.worker import backends, cell, looking, onnxgraph, supervisor, tap, tensors
 from numdev.worker.job import Job
 from numdev.worker.layers import EXACT, LAYERS, Layer, Tapping
 from numdev.worker.tensors import Refused
@@ -116,28 +117,59 @@ def test_a_cell_with_and_without_has_the_same_outputs(infer):
 def test_what_is_said_of_an_array():
     values = np.arange(-3000, 6000, dtype=np.float32).reshape(2, -1)
     values[0, 0], values[1, 1] = np.nan, -np.inf
-    found = tap.look_at(values)
+    found = looking.look_at(values)
     finite = values[np.isfinite(values)]
     assert found["sha256"] == sha(values)
     assert (found["shape"], found["dtype"], found["nonfinite"]) == ([2, 4500], "float32", 2)
     assert found["max_abs"] == 5999
     assert found["mean"] == pytest.approx(finite.mean(dtype=np.float64))
     assert found["sample"].tolist()[1:] == values.reshape(-1)[3::3].tolist()
-    assert tap.look_at(np.array(["a"])) is None
-    assert tap.look_at(np.zeros((0, 3), np.int8))["max_abs"] is None
-    assert tap.look_at(np.float32(-2))["max_abs"] == 2
+    assert looking.look_at(np.zeros((0, 3), np.int8))["max_abs"] is None
+    assert looking.look_at(np.float32(-2))["max_abs"] == 2
     # A view that lies otherwise is the same array.
-    assert tap.look_at(np.asfortranarray(values))["sha256"] == found["sha256"]
+    assert looking.look_at(np.asfortranarray(values))["sha256"] == found["sha256"]
+
+
+@settings(deadline=None)
+@given(
+    arrays.arrays(
+        st.one_of(
+            arrays.floating_dtypes(endianness="?"), arrays.integer_dtypes(), arrays.boolean_dtypes(), arrays.complex_number_dtypes()
+        ),
+        arrays.array_shapes(min_dims=0, max_dims=4, min_side=0),
+    )
+)  # fmt: skip
+def test_one_pass_says_what_numpy_says(array):
+    found = looking.look_at(array)
+    with np.errstate(all="ignore"):
+        magnitudes = np.abs(array.astype(np.complex128 if array.dtype.kind == "c" else np.float64))
+        finite = magnitudes[np.isfinite(array)]
+    assert found["sha256"] == sha(tensors.plain(array)) == tensors.digest(array)
+    assert found["nonfinite"] == array.size - finite.size
+    if finite.size:
+        assert found["max_abs"] == pytest.approx(finite.max(), rel=1e-6)
+    else:
+        assert found["max_abs"] is None
+
+
+def test_large_layers_are_shared_out_and_none_is_lost(monkeypatch):
+    monkeypatch.setattr(looking.os, "sched_getaffinity", lambda pid: {0, 1, 2})
+    values = {f"l{index}": np.full(1 << (10 + index % 2 * 8), index, np.float32) for index in range(9)}
+    values["text"] = np.array(["a"])
+    found = looking.look_at_all(values)
+    assert list(found) == [f"l{index}" for index in range(9)]
+    assert [seen["mean"] for seen in found.values()] == list(range(9))
+    assert [seen["sha256"] for seen in found.values()] == [sha(value) for value in list(values.values())[:9]]
 
 
 class Fake:
     """A model of eight layers whose output depends on which of them are looked at."""
 
-    def __init__(self, monkeypatch, outputs, layers=8, plain=lambda: 0.0):
+    def __init__(self, monkeypatch, outputs, layers=8, plain=lambda: 0.0, ops=("op0", "op1")):
         self.made = []
         names = [f"l{index}" for index in range(layers)]
         every = [
-            Layer(name, f"op{index % 2}", names[max(0, index - 1) : index], lambda shapes: EXACT)
+            Layer(name, ops[index % len(ops)], names[max(0, index - 1) : index], lambda shapes: EXACT)
             for index, name in enumerate(names)
         ]
 
@@ -166,6 +198,19 @@ def test_layers_whose_tapping_changes_the_result_are_left_out(tmp_path, monkeypa
     assert {row["name"] for row in found["layers"] if "sha256" not in row} == harmful
     assert len(found["layers"]) == 8
     assert f"looking at {len(harmful)} of 8 layers" in found["reason"]
+
+
+def test_what_is_usually_folded_is_left_out_at_once(tmp_path, monkeypatch):
+    """Of a fused normalisation: all, all but the convolutions before it, and what is reported is of that attempt."""
+    fake = Fake(monkeypatch, lambda names, _: bool(names & {"l0", "l2"}), ops=["Conv", "BatchNormalization"])
+    found = fake(tmp_path)
+    assert (found["status"], found["reason"]) == ("partly", "looking at 4 of 8 layers changes the outputs")
+    likely = ["l1", "l3", "l5", "l7"]
+    assert fake.made == [[f"l{index}" for index in range(8)], likely]
+    fake = Fake(monkeypatch, lambda names, _: "l0" in names, ops=["Conv", "BatchNormalization", "Conv", "Add"])
+    found = fake(tmp_path)
+    assert [row["name"] for row in found["layers"] if "sha256" not in row] == ["l0", "l4"]
+    assert fake.made[1:] == [likely, [*likely, "l0", "l4"], [*likely, "l2", "l6"]]
 
 
 def test_no_claim_where_any_tapping_changes_the_result(tmp_path, monkeypatch):
@@ -231,10 +276,10 @@ class TestOnnx:
         names = [layer["output"] for layer in description["layers"]]
         graph = onnxgraph.read(data, LAYERS)
         assert [layer.name for layer in onnxgraph.layers(graph)] == names
-        model = onnx.load_from_string(onnxgraph.with_outputs(data, names[:3]))
+        model = onnx.load_from_string(data + onnxgraph.more_outputs(names[:3]))
         assert [one.name for one in model.graph.output] == [*description["outputs"], *names[:3]]
         assert len(model.graph.node) == len(names)
-        assert onnxgraph.with_outputs(data, []) == data
+        assert onnxgraph.more_outputs([]) == b""
 
     def test_counts(self):
         description, weights, _ = network(normalised)
@@ -263,6 +308,23 @@ class TestOnnx:
             ("m", ["x"], (4, 4)),
             ("a", ["m"], (0, 0)),
         ]
+
+    def test_constants_among_the_nodes(self, tmp_path):
+        pytest.importorskip("onnxruntime")
+        onnx = pytest.importorskip("onnx")
+        node, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+        nodes = [
+            node("Constant", [], ["k"], value=onnx.numpy_helper.from_array(np.ones((4, 3), np.float32))),
+            node("MatMul", ["input", "k"], ["m"]), node("Relu", ["m"], ["y"]),
+        ]  # fmt: skip
+        graph = onnx.helper.make_graph(nodes, "g", [info("input", 1, [2, 4])], [info("y", 1, None)])
+        opset = [onnx.helper.make_opsetid("", 17)]
+        model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+        one = task(tmp_path, "onnx")._replace(inputs={"input": np.float32([[1, 2, 3, 4], [-1, -2, -3, -4]])})
+        (tmp_path / "model.onnx").write_bytes(model)
+        found = tapped(tmp_path, "onnxruntime", one)
+        assert [(row["name"], row["max_abs"]) for row in found["layers"]] == [("m", 10), ("y", 10)]
+        assert (tmp_path / "model.onnx").read_bytes() == model
 
     def test_no_more_nodes_are_kept_than_are_allowed(self):
         description, weights, _ = network(normalised)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
+import os
+import shutil
 from collections.abc import Sequence
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Optional
 
 import numpy as np
 
@@ -28,14 +31,23 @@ def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
 
 def tapping(task: Task) -> Tapping:
     with open(str(task.model), "rb") as file:
-        data = file.read()
-    graph = onnxgraph.read(data, LAYERS + 1)
+        # Most of it are weights, which are not looked at here. It is closed with what was read of it.
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    graph, size = onnxgraph.read(data, LAYERS + 1), len(data)
     if graph.external:
         raise Unsupported("the model's weights lie in other files, so that no outputs can be added to it")
+    copy = os.path.join(task.scratch, "tapped.onnx")
 
     def prepared(names: Sequence[str], observe: Observe) -> Callable[[], Dict[str, np.ndarray]]:
         added = [name for name in names if name not in graph.outputs]
-        session = _session(task, onnxgraph.with_outputs(data, added))
+        # A session of bytes would have them twice more in memory; the copy is made once.
+        if not os.path.exists(copy):
+            shutil.copyfile(str(task.model), copy)
+        with open(copy, "r+b") as file:
+            file.truncate(size)
+            file.seek(size)
+            file.write(onnxgraph.more_outputs(added))
+        session = _session(task, copy)
 
         def infer() -> Dict[str, np.ndarray]:
             found = dict(zip([*graph.outputs, *added], session.run([*graph.outputs, *added], task.inputs)))
@@ -48,8 +60,7 @@ def tapping(task: Task) -> Tapping:
     return Tapping(onnxgraph.layers(graph), prepared)
 
 
-def _session(task: Task, model: Any) -> Any:
-    """The session of a model, by its path or its bytes."""
+def _session(task: Task, model: Optional[str]) -> Any:
     import onnxruntime as ort
 
     levels = {
