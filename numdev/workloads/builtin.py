@@ -92,12 +92,15 @@ def _preprocess(width: int, height: int) -> Preprocess:
     return Preprocess(input="x", size=(width, height), channels="bgr", mean=["0.5"], std=["0.5"])
 
 
-def _net(build: Callable[[], tuple[net.Net, dict[str, str]]], samples: int) -> Callable[[Path, Say], Made]:
+def _net(
+    build: Callable[[], tuple[net.Net, dict[str, str]]], samples: int, fine: bool = False
+) -> Callable[[Path, Say], Made]:
     def make(cache: Path, say: Say) -> Made:
         network, outputs = build()
         description = network.description(outputs)
         shape = (samples, *network.shape["input"])
-        inputs = archive.pack({"input": Seeded(99).normal(shape)})
+        numbers = Seeded(99)
+        inputs = archive.pack({"input": numbers.fine(shape) if fine else numbers.normal(shape)})
         formats = {
             "net": net.pack(description, network.weights),
             "onnx": onnxfile.from_net(description, network.weights),
@@ -221,6 +224,12 @@ BUILTINS: dict[str, Builtin] = {
     ),
     "cnn-small": Builtin(
         "the paper's small model, seeded: 2 convolutions, 3 dense layers", _OWN, _net(net.small, 4), _BOTH
+    ),
+    "cnn-small-fine": Builtin(
+        "the same on an input of whole mantissas, whose sums round in float64 too",
+        _OWN,
+        _net(net.small, 4, True),
+        _BOTH,
     ),
     "cnn-medium": Builtin("the paper's medium model, seeded: like ResNet-18", _OWN, _net(net.medium, 2), _BOTH),
     "cnn-five": Builtin("five seeded convolutions", _OWN, _net(net.five, 4), _BOTH),

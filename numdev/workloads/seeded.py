@@ -38,3 +38,8 @@ class Seeded:
         while 4.0**exponent > variance * 1.4:
             exponent -= 1
         return self.normal(shape, exponent)
+
+    def fine(self, shape: tuple[int, ...]) -> np.ndarray:
+        """float32, uniform from -2 to 2 in steps of 2**-23: whole mantissas, where `normal` leaves half of one zero."""
+        most = (1 << 24) - 1
+        return np.ldexp(self.integers(-most, most, shape).astype(np.float32), -23).astype(np.float32)

@@ -26,6 +26,12 @@ PINNED = {
         "inputs": "2b9243fe6205c8740c78cd8747ac7ce4cbbb495496c5a30c8c49108bc10ab2b8",
         "digest": "1f70309c3436bd8e9faf6480664ba12795628360e9e67f2aab67ef2f9aa5b0f7",
     },
+    "cnn-small-fine": {
+        "net": "8b90cbc2dfde7f64f8e4a18632adbcb23d914ba70e1e9ab7eb749994e4ef7460",
+        "onnx": "d9a9c694098a3a94490b9f4a32d9bfbbedeb4c73c156a6a82b950c314bdafd36",
+        "inputs": "bb00efbbfdbcc30fd91a6bfdacfbee3ef787c95e5c5c0dc47c783124679e58ea",
+        "digest": "a0c984bc1f628df5c9cf0da1e0722efdab9fa2227bb081e5418e29bf394391f4",
+    },
     "cnn-medium": {
         "net": "3b05a6a22cc1c8f62495b69902fe0d333187263a1e052d2f766b139b53dde135",
         "onnx": "6533b7720c4940e6ca81f81b2ab32f99efe31249a96ce8e222dcfadc896e3a25",
