@@ -50,7 +50,8 @@ bench: $(VENV)/.ready
 machines: $(VENV)/.ready
 	$(VENV)/bin/python tests/machines/refresh.py
 
-# The coverage-guided fuzzer of what reads dumps, captures, records and tables: make fuzz SECONDS=600.
+# The coverage-guided fuzzer of what reads dumps, captures, records and tables, and of bundles and signatures: so long for each,
+# make fuzz SECONDS=600.
 SECONDS ?= 60
 fuzz: $(VENV)/.ready
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'

@@ -10,7 +10,8 @@ Each says what happened, why, and what to do. The tree (exit code in brackets):
     ├── HashMismatch [9]         a file is not the one that was pinned
     ├── StoreFailed [10]         a store is damaged, or from a newer numdev
     ├── StorageFailed [11]       the disk is full or may not be written
-    └── DownloadFailed [12]      something pinned cannot be fetched
+    ├── DownloadFailed [12]      something pinned cannot be fetched
+    └── BundleFailed [15]        a bundle, or its signature, is not what it says; lists all that is missing or changed
 
 Not errors, but exit codes too: 0 complete, 2 wrong usage (from the command line parser), 4 some cells have no
 result, 5 a deviation was found and `--fail-on-deviation` was given, 13 recorded bits are not given here, 14 an
@@ -107,3 +108,9 @@ class StorageFailed(NumdevError):
 
 class DownloadFailed(NumdevError):
     code = 12
+
+
+class BundleFailed(InvalidInput):
+    """A bundle can be read, and is not whole, or not what it says of itself."""
+
+    code = 15

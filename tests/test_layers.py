@@ -38,6 +38,7 @@ LAYERS = {
         "analysis",
         "report",
         "run",
+        "worker",
         "__version__",
     ],
     "cli": None,

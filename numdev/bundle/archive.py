@@ -20,9 +20,11 @@ BLOCK = 512
 # What eleven octal digits of a ustar header can say.
 MEMBER_LIMIT = (8 << 30) - 1
 END = b"\0" * (2 * BLOCK)
+# Beyond so many bytes, a file has to lie on the disk.
+HOLLOW = 1 << 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """One file of an archive: where its bytes lie. `name` is without the archive's folder."""
 
@@ -135,10 +137,27 @@ def _strangeness(info: tarfile.TarInfo) -> str:
 
 
 def open_regular(path: Path) -> IO[bytes]:
-    """A regular file, open for reading; InvalidInput where it is none. Pipes and devices are not even opened."""
+    """A regular file, open for reading; InvalidInput where it is none.
+
+    Pipes and devices are not even opened, and one that takes the file's place in that moment is not waited for. A file that announces more
+    than a hundred times what lies on the disk is refused: it would only keep its reader busy.
+    """
+
+    def wrong(what: str) -> InvalidInput:
+        return InvalidInput(f"{path} cannot be read.", [Problem(str(path), what)])
+
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise InvalidInput(f"{path} cannot be read.", [Problem(str(path), "is not a regular file")])
-        return open(path, "rb")
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read.", [Problem(str(path), str(error.strerror))]) from None
+            raise wrong("is not a regular file")
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise wrong(str(getattr(error, "strerror", None) or error)) from None
+    file = os.fdopen(handle, "rb")
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        file.close()
+        raise wrong("is not a regular file")
+    if found.st_size > HOLLOW and 0 < found.st_blocks * 512 < found.st_size // 100:
+        file.close()
+        raise wrong(f"is mostly holes: {found.st_blocks * 512} bytes on the disk announce {found.st_size}")
+    return file

@@ -88,7 +88,7 @@ class Draft:
 
     def add_lines(self, name: str, values: Iterable[Any]) -> None:
         """A member of one canonical JSON value a line, however many there are."""
-        self.add_stream(name, (digests.canonical(value) + b"\n" for value in values))
+        self.add_stream(name, (_line(name, value) for value in values))
 
     def add_stream(self, name: str, pieces: Iterable[bytes]) -> None:
         """A member that is written to `work` while it is made."""
@@ -116,6 +116,16 @@ class Draft:
         with files.atomic(out) as file:
             _write(file, self.name, sums, ((name, self.parts[name]) for name in names))
         return digests.of_bytes(sums)
+
+
+def _line(name: str, value: Any) -> bytes:
+    line = digests.canonical(value)
+    if len(line) > layout.LINE_LIMIT:
+        raise InvalidInput(
+            "The bundle cannot be written.",
+            [Problem(name, f"a line of {len(line)} bytes; no reader takes more than {layout.LINE_LIMIT}")],
+        )
+    return line + b"\n"
 
 
 def _write(file: IO[bytes], folder: str, sums: bytes, parts: Iterable[tuple[str, Part]]) -> None:

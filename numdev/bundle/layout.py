@@ -28,7 +28,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SUFFIX = ".bundle.tar"
 
 MEMBERS = 400_000
-LINE_LIMIT = 16 << 20
+# Lines of cells.jsonl, and of facts.jsonl; of each the most bytes. Parsed, a line takes some thirty times as much memory.
+LINES = 1_000_000
+LINE_LIMIT = 4 << 20
 _HASH = r"[0-9a-f]{64}"
 _WORD = r"[a-z0-9][a-z0-9._-]{0,63}"
 _MB, _GB = 1 << 20, 1 << 30
@@ -39,7 +41,7 @@ LIMITS = {
         SUMS: 64 * _MB,
         "|".join(map(re.escape, (DESCRIPTION, ARTIFACT, CHECKLIST, CITATION, LICENSES, VERIFY))): 4 * _MB,
         re.escape(CRATE): 512 * _MB,
-        re.escape(RUN): 64 * _MB,
+        re.escape(RUN): 16 * _MB,
         "|".join(map(re.escape, (CELLS, FACTS))): 2 * _GB,
         r"analysis/answer\.(json|txt)": 256 * _MB,
         rf"outputs/{_HASH}\.npy": 8 * _GB,

@@ -5,8 +5,12 @@ Opening reads headers, the manifest and the description; whether bytes are what 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import io
+import mmap
+import os
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,16 +18,21 @@ from typing import Any
 import numpy as np
 
 from numdev import digests
-from numdev.bundle import layout
+from numdev.bundle import layout, strict
 from numdev.bundle.archive import Member, members, open_regular
+from numdev.bundle.records import Facts, Records, recorded
 from numdev.bundle.upgrade import upgraded
-from numdev.errors import InvalidInput, Problem, StoreFailed
+from numdev.cpu.capture import checked
+from numdev.errors import BundleFailed, InvalidInput, Problem, StoreFailed
 from numdev.run.runfile import Run
-from numdev.spec import yamlfile
 from numdev.store import Record
 from numdev.store.npy import mapped
 
 PIECE = 1 << 20
+# Of what is wrong with one file, so much is told.
+TOLD = 100
+
+__all__ = ["Bundle", "View", "recorded"]
 
 
 class Bundle:
@@ -37,11 +46,16 @@ class Bundle:
         self.path = path
         self.where = path.name
         self._file = open_regular(path)
+        self._lock = threading.Lock()
+        self._large = _Arrays()
         try:
             self.folder, self.members = self._listed()
             manifest = self.read(layout.SUMS)
             self.digest = digests.of_bytes(manifest)
             self.sums = self._manifest(manifest)
+            needed = (layout.DESCRIPTION, layout.RUN, layout.CELLS, layout.FACTS)
+            if problems := [Problem(f"{self.where}: {one}", "is missing") for one in needed if one not in self.sums]:
+                raise BundleFailed(f"{self.where} is not whole.", problems)
             self.description = self.described()
         except BaseException:
             self.close()
@@ -56,6 +70,11 @@ class Bundle:
     def close(self) -> None:
         self._file.close()
 
+    @property
+    def handle(self) -> int:
+        """Of the open file."""
+        return self._file.fileno()
+
     def wrong(self, name: str, what: str, remedy: str = "") -> InvalidInput:
         place = f"{self.where}: {name}" if name else self.where
         return InvalidInput(f"{self.where} is no bundle that can be read.", [Problem(place, what, remedy)])
@@ -65,40 +84,37 @@ class Bundle:
         top = last = ""
         for folder, member in members(self._file, self.where):
             name, shown = member.name, ascii(member.name[:120])
+            most = layout.limit(name)
             if not found:
                 if not layout.NAME.fullmatch(folder) or name != layout.SUMS:
                     raise self.wrong("", f"begins with {folder[:70]!a}/{shown}, not NAME/{layout.SUMS}")
                 top = folder
             elif folder != top:
                 raise self.wrong("", f"{shown} lies in {folder[:70]!a}, not in {top}")
+            elif most is None:
+                raise self.wrong("", f"{shown} is nothing that a bundle has")
             elif name <= last or name == layout.SUMS:
                 raise self.wrong("", f"{shown} stands after {last!a}: not sorted, or twice")
             else:
                 last = name
-            most = layout.limit(name)
-            if most is None:
-                raise self.wrong("", f"{shown} is nothing that a bundle has")
-            if member.size > most:
+            if member.size > (most or 0):
                 raise self.wrong("", f"{name} has {member.size} bytes, more than {most}")
             if len(found) >= layout.MEMBERS:
                 raise self.wrong("", f"more than {layout.MEMBERS} files")
             found[name] = member
         if not found:
             raise self.wrong("", "it is empty")
-        for name in (layout.DESCRIPTION, layout.RUN, layout.CELLS, layout.FACTS):
-            if name not in found:
-                raise self.wrong(name, "is missing")
         return top, found
 
     def _manifest(self, data: bytes) -> dict[str, str]:
         """The manifest, which names every other member once, in the archive's order, and no other."""
-        lines = data.split(b"\n")
         names = list(self.members)[1:]
         problems = []
         sums: dict[str, str] = {}
-        if lines.pop() != b"":
-            raise self.wrong(layout.SUMS, "its last line has no end")
-        for line in lines:
+        for line in io.BytesIO(data):
+            if not line.endswith(b"\n"):
+                raise self.wrong(layout.SUMS, "its last line has no end")
+            line = line[:-1]
             sha256, gap, name = line[:64], line[64:66], line[66:].decode("ascii", "replace")
             if gap != b"  " or len(sha256.strip(b"0123456789abcdef")) or len(sha256) != 64:
                 raise self.wrong(layout.SUMS, f"{line[:160].decode('ascii', 'replace')!a} is no line of sha256sum's")
@@ -114,24 +130,31 @@ class Bundle:
         if not problems and list(sums) != names:
             problems.append(Problem(f"{self.where}: {layout.SUMS}", "is not in the archive's order"))
         if problems:
-            raise InvalidInput(f"{self.where} is not whole.", problems[:100])
+            raise BundleFailed(f"{self.where} is not whole.", problems[:TOLD])
         return sums
 
     def described(self) -> layout.Description:
         """`numdev-bundle.json`, upgraded where it is of an earlier version."""
         data = upgraded(self.json(layout.DESCRIPTION), self.where)
-        return yamlfile.validate(layout.Description, data, f"{self.where}: {layout.DESCRIPTION}")
+        return checked(layout.Description, data, f"{self.where}: {layout.DESCRIPTION}")
 
-    def pieces(self, name: str) -> Iterator[bytes]:
-        """The bytes of a member, a megabyte at a time."""
+    def pieces(self, name: str, start: int = 0, size: int | None = None) -> Iterator[bytes]:
+        """The bytes of a member, or of a part of it, a megabyte at a time."""
         member = self.members[name]
-        done = 0
-        while done < member.size:
-            self._file.seek(member.offset + done)
-            piece = self._file.read(min(PIECE, member.size - done))
+        return self._between(
+            name, member.offset + start, member.offset + (member.size if size is None else start + size)
+        )
+
+    def whole(self) -> Iterator[bytes]:
+        """The bytes of the file."""
+        return self._between("", 0, os.fstat(self.handle).st_size)
+
+    def _between(self, name: str, place: int, end: int) -> Iterator[bytes]:
+        while place < end:
+            piece = os.pread(self.handle, min(PIECE, end - place), place)
             if not piece:
                 raise self.wrong(name, "is cut off")
-            done += len(piece)
+            place += len(piece)
             yield piece
 
     def read(self, name: str, most: int = 0) -> bytes:
@@ -145,35 +168,62 @@ class Bundle:
 
     def json(self, name: str) -> dict[str, Any]:
         """A member that is one JSON object; each key once, no NaN."""
-        return _strictly(self.read(name), f"{self.where}: {name}")
+        return strict.parsed(self.read(name), f"{self.where}: {name}")
 
     def lines(self, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
         """(number, object) of every line of a member."""
-        for number, line in enumerate(self._lines(name), 1):
-            yield number, _strictly(line, f"{self.where}: {name}:{number}")
+        for number, (_, line) in enumerate(self.raw(name), 1):
+            yield number, strict.parsed(line, f"{self.where}: {name}:{number}")
 
-    def _lines(self, name: str) -> Iterator[bytes]:
-        rest = b""
+    def raw(self, name: str, longest: int = layout.LINE_LIMIT) -> Iterator[tuple[int, bytes]]:
+        """(where it begins in the member, bytes) of every line, without its end."""
+        rest = bytearray()
+        begin = count = 0
         for piece in self.pieces(name):
-            *whole, rest = (rest + piece).split(b"\n")
-            yield from whole
-            if len(rest) > layout.LINE_LIMIT:
-                raise self.wrong(name, f"a line has more than {layout.LINE_LIMIT} bytes")
+            at = len(rest)
+            rest += piece
+            done = 0
+            while (end := rest.find(b"\n", max(done, at))) >= 0:
+                count += 1
+                if count > layout.LINES:
+                    raise self.wrong(name, f"has more than {layout.LINES} lines")
+                yield begin + done, bytes(rest[done:end])
+                done = end + 1
+            del rest[:done]
+            begin += done
+            if len(rest) > longest:
+                raise self.wrong(name, f"a line has more than {longest} bytes")
         if rest:
             raise self.wrong(name, "its last line has no end")
 
     @cached_property
-    def facts(self) -> dict[str, Any]:
-        """What cells have in common, by its name."""
-        found: dict[str, Any] = {}
-        for number, value in self.lines(layout.FACTS):
-            line = yamlfile.validate(layout.FactLine, value, f"{self.where}: {layout.FACTS}:{number}")
-            found[line.fact] = line.value
-        return found
+    def facts(self) -> Mapping[str, Any]:
+        """What cells have in common, by its name; read where it lies."""
+        index: dict[str, tuple[int, int]] = {}
+        last = ""
+        for number, (begin, line) in enumerate(self.raw(layout.FACTS), 1):
+            where = f"{self.where}: {layout.FACTS}:{number}"
+            found = checked(layout.FactLine, strict.parsed(line, where), where)
+            if found.fact <= last:
+                raise self.wrong(f"{layout.FACTS}:{number}", f"{found.fact} stands twice, or not in its order")
+            last = found.fact
+            index[last] = (begin, len(line))
+        return Facts(index, lambda begin, size: self.part(layout.FACTS, begin, size)["value"])
+
+    def part(self, name: str, begin: int, size: int) -> dict[str, Any]:
+        """The object that a line of a member is."""
+        data = b"".join(self.pieces(name, begin, size))
+        return strict.parsed(data, f"{self.where}: {name}: byte {begin}")
 
     def cells(self) -> Iterator[layout.CellLine]:
-        for number, value in self.lines(layout.CELLS):
-            yield yamlfile.validate(layout.CellLine, value, f"{self.where}: {layout.CELLS}:{number}")
+        for _, cell in self.placed():
+            yield cell
+
+    def placed(self) -> Iterator[tuple[tuple[int, int], layout.CellLine]]:
+        """((where it begins, its length), a line of `cells.jsonl`)."""
+        for number, (begin, line) in enumerate(self.raw(layout.CELLS), 1):
+            where = f"{self.where}: {layout.CELLS}:{number}"
+            yield (begin, len(line)), checked(layout.CellLine, strict.parsed(line, where), where)
 
     def record(self, cell: layout.CellLine) -> Record:
         """The record that a line of `cells.jsonl` tells, but for its log."""
@@ -184,7 +234,7 @@ class Bundle:
         """The run, with the cells of `cells.jsonl`."""
         keys = ("digest", "workload", "factors", "replicate", "reference")
         cells = [{key: getattr(cell, key) for key in keys} for cell in self.cells()]
-        run = yamlfile.validate(Run, {**self.json(layout.RUN), "cells": cells}, f"{self.where}: {layout.RUN}")
+        run = checked(Run, {**self.json(layout.RUN), "cells": cells}, f"{self.where}: {layout.RUN}")
         if sorted(run.order) != sorted(run.factors):
             raise self.wrong(layout.RUN, "its order is not that of its factors")
         return run.model_copy(update={"factors": {key: run.factors[key] for key in run.order}})
@@ -196,93 +246,63 @@ class Bundle:
             raise StoreFailed(f"{self.where} has no {name}.", "a cell names it as its output")
         member = self.members[name]
         try:
-            return mapped(self.path, start=member.offset, size=member.size)
+            found = mapped(self._file, start=member.offset, size=member.size)
         except Exception as error:
             # What numpy raises on hostile bytes has no common base.
             why = " ".join(str(error).split())
             raise StoreFailed(f"{name} of {self.where} is no array.", why) from None
+        if member.size > PIECE:
+            with self._lock:
+                self._large.add(found)
+        return found
+
+    def ebb(self) -> None:
+        """Gives back the memory that arrays take where they have been looked at; they can be looked at again."""
+        with self._lock:
+            large = list(self._large)
+        for array in large:
+            if isinstance(array.base, mmap.mmap):
+                array.base.madvise(mmap.MADV_DONTNEED)
 
     def view(self) -> View:
         return View(self)
 
 
+class _Arrays:
+    """Arrays that somebody still holds. They cannot be hashed, so that a WeakSet would not take them."""
+
+    def __init__(self) -> None:
+        self._held: list[weakref.ref[np.ndarray]] = []
+
+    def add(self, array: np.ndarray) -> None:
+        self._held = [one for one in self._held if one() is not None]
+        self._held.append(weakref.ref(array))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter([array for one in self._held if (array := one()) is not None])
+
+
 class View:
-    """A bundle where the analysis expects a store: records and tensors, to be read only."""
+    """A bundle where the analysis expects a store: records and tensors, to be read only. Of a cell only its place is in memory."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self.folder = bundle.path
-        self._cells = {cell.digest: cell for cell in bundle.cells() if cell.status != "missing"}
+        self._records = Records(bundle.facts, bundle.where)
+        self._cells = {bytes.fromhex(cell.digest): place for place, cell in bundle.placed() if cell.status != "missing"}
 
     def has(self, digest: str) -> bool:
-        return digest in self._cells
+        return bytes.fromhex(digest) in self._cells
 
     def record(self, digest: str) -> Record:
-        if digest not in self._cells:
+        if not self.has(digest):
             raise StoreFailed(f"{self._bundle.where} has no record {digest[:12]}.")
-        return self._bundle.record(self._cells[digest])
+        line = self._bundle.part(layout.CELLS, *self._cells[bytes.fromhex(digest)])
+        where = f"{self._bundle.where}: {layout.CELLS}: {digest[:12]}"
+        return self._records.of(checked(layout.CellLine, line, where))
 
     def load(self, tensor: str) -> np.ndarray:
         return self._bundle.array(tensor)
 
     def flush(self) -> None:
         """There is nothing to keep."""
-
-
-def recorded(cell: layout.CellLine, facts: dict[str, Any], where: str) -> Record:
-    """The record that a line of `cells.jsonl` tells with its facts; InvalidInput where they do not fit together."""
-    place = f"{where}: {layout.CELLS}: {cell.digest[:12]}"
-
-    def fact(key: str, default: Any) -> Any:
-        name = getattr(cell, key)
-        if name is not None and name not in facts:
-            raise InvalidInput(f"{where} is not valid.", [Problem(place, f"its {key}, the fact {name}, is missing")])
-        return default if name is None else facts[name]
-
-    tap, rounds = fact("tap", None), fact("rounds", [])
-    try:
-        pairs = list(zip(fact("signature", []), cell.outputs, strict=True))
-        data = {
-            "record": 3 if tap else 2 if rounds else 1,
-            "digest": cell.digest,
-            "workload": cell.workload,
-            "factors": fact("declared", {}),
-            "replicate": cell.replicate,
-            "reference": cell.reference,
-            "status": cell.status,
-            "reason": cell.reason,
-            "outputs": [{**described, "tensor": tensor} for described, tensor in pairs],
-            "seconds": cell.seconds,
-            "realised": {**fact("realised", {}), **cell.measured},
-            "causes": fact("causes", {}),
-            "environment": fact("environment", {}),
-            "rounds": rounds,
-            "tap": tap,
-        }
-    except (TypeError, ValueError):
-        raise InvalidInput(f"{where} is not valid.", [Problem(place, "its facts do not fit together")]) from None
-    return yamlfile.validate(Record, data, place)
-
-
-def _strictly(data: bytes, where: str) -> dict[str, Any]:
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{where} is not text.", [Problem(where, f"not UTF-8 at byte {error.start}")]) from None
-
-    def no(word: str) -> Any:
-        raise ValueError(f"{word} is no JSON")
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise ValueError("a key stands twice in one object")
-        return found
-
-    try:
-        value = json.loads(text, parse_constant=no, object_pairs_hook=once)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{where} is not JSON.", [Problem(where, str(error))]) from None
-    if not isinstance(value, dict):
-        raise InvalidInput(f"{where} is not valid.", [Problem(where, "must be an object")])
-    return value

@@ -15,6 +15,7 @@ from numdev.cli import options
 from numdev.cli.answering import chosen_run
 from numdev.cli.bundle_diff import diff
 from numdev.cli.bundle_rerun import run_again
+from numdev.cli.bundle_verify import sign, verify
 from numdev.errors import InvalidInput, Problem
 from numdev.store import Store
 
@@ -76,3 +77,5 @@ def create(
 
 app.command("rerun")(run_again)
 app.command("diff")(diff)
+app.command("verify")(verify)
+app.command("sign")(sign)

@@ -34,7 +34,7 @@ def change(key: str, level: str) -> str:
     """What one of FACTORS at this level adds to a profile's name."""
     if level == OWN:
         return ""
-    if key == "features" and level[0] in "+-":
+    if key == "features" and level.startswith(("+", "-")):
         return level
     if key == "caches":
         return "".join(f"@{part}" if "=" in part else f"@caches={part}" for part in level.split(","))

@@ -11,12 +11,14 @@ from pydantic import Field, field_validator
 
 from numdev.errors import InvalidInput, Problem
 from numdev.spec.architecture import X86, own
-from numdev.spec.yamlfile import Strict, read, validate
+from numdev.spec.yamlfile import Strict, parse, read, validate
 from numdev.worker.formats import BACKENDS, BLAS_LIBRARIES
 
 STACK_FILE = "stack.yaml"
 LOCK_FILE = "requirements.lock"
 BASES = "base"
+# Bytes of a stranger's stack.yaml: a thousand of YAML take a megabyte and some milliseconds.
+DECLARED = 64 << 10
 
 _NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 _PACKAGE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -251,9 +253,26 @@ def load_stack(images: Path, name: str, architecture: str = "") -> Stack:
         )
     folder = (images / name).absolute()
     file = folder / STACK_FILE
-    declared = validate(_StackFile, read(file), str(file))
+    stack = _stack(validate(_StackFile, read(file), str(file)), name, folder, architecture)
+    if problems := list(_problems(stack, images)):
+        raise InvalidInput(f"The stack {name!r} is not valid.", sorted(problems))
+    return stack
+
+
+def stack_in(data: bytes, name: str, where: str, architecture: str = X86) -> Stack:
+    """The stack that the bytes of a stranger's stack.yaml declare; there is no folder of it, and nothing of it is looked for.
+
+    Raises:
+        InvalidInput: they declare none, or are more than a stack needs.
+    """
+    if len(data) > DECLARED:
+        raise InvalidInput(f"{where} is too large.", [Problem(where, f"more than {DECLARED} bytes")])
+    return _stack(validate(_StackFile, parse(data, where), where), name, Path(name), architecture)
+
+
+def _stack(declared: _StackFile, name: str, folder: Path, architecture: str) -> Stack:
     architecture = architecture or own()
-    stack = Stack(
+    return Stack(
         name=name,
         folder=folder,
         base=declared.base,
@@ -271,9 +290,6 @@ def load_stack(images: Path, name: str, architecture: str = "") -> Stack:
         blas=declared.blas,
         gpu=declared.gpu,
     )
-    if problems := list(_problems(stack, images)):
-        raise InvalidInput(f"The stack {name!r} is not valid.", sorted(problems))
-    return stack
 
 
 def _problems(stack: Stack, images: Path) -> list[Problem]:

@@ -83,18 +83,18 @@ def parse_lock(data: bytes, where: str) -> tuple[dict[str, Locked], list[Problem
 
 
 def _logical_lines(text: str) -> list[tuple[int, str]]:
-    lines: list[tuple[int, str]] = []
+    lines: list[tuple[int, list[str]]] = []
     open_line = False
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.split("#", 1)[0].strip()
         goes_on = line.endswith("\\")
         line = line.removesuffix("\\").strip()
         if line and open_line:
-            lines[-1] = (lines[-1][0], f"{lines[-1][1]} {line}")
+            lines[-1][1].append(line)
         elif line:
-            lines.append((number, line))
+            lines.append((number, [line]))
         open_line = goes_on
-    return lines
+    return [(number, " ".join(parts)) for number, parts in lines]
 
 
 def called(stack: Stack) -> str:

@@ -7,8 +7,9 @@ import mmap
 import os
 import warnings
 import weakref
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class _Mapped(np.memmap):
 
 
 def mapped(
-    path: Path,
+    path: Path | IO[bytes],
     kinds: str = "biufc",
     versions: tuple[tuple[int, int], ...] = ((1, 0),),
     start: int = 0,
@@ -46,12 +47,12 @@ def mapped(
 ) -> np.ndarray:
     """The array in a .npy, read-only, of a type whose kind is one of `kinds`.
 
-    start, size: where in the file at `path` the .npy lies, in bytes; by default it is the whole of it.
+    path: of the file, or the file itself, open. start, size: where in it the .npy lies, in bytes; by default it is the whole of it.
 
     Raises:
         ValueError: it is none. What numpy raises besides on hostile bytes has no common base.
     """
-    with open(path, "rb") as file:
+    with open(path, "rb") if isinstance(path, Path) else nullcontext(path) as file:
         file.seek(start)
         version = np.lib.format.read_magic(file)
         if version not in versions:

@@ -6,7 +6,7 @@ import io
 import math
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -52,19 +52,8 @@ def unpack(path: Path, kinds: str = "biufc") -> dict[str, np.ndarray]:
     try:
         with open(path, "rb", buffering=0) as raw, _Bounded(raw) as file, zipfile.ZipFile(file) as archive:
             file.opened = True
-            infos = archive.infolist()
-            if not infos or len(infos) > MEMBERS:
-                raise wrong(f"has {len(infos)} arrays; from 1 to {MEMBERS} are allowed")
-            if sum(info.file_size for info in infos) > SIZE:
-                raise wrong(f"is larger than {SIZE >> 30} GiB when unpacked")
             arrays: dict[str, np.ndarray] = {}
-            for info in infos:
-                name = info.filename.removesuffix(".npy")
-                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    # numpy writes no other, and zipfile unpacks those without a bound.
-                    raise wrong(f"its member {info.filename!r} is compressed in another way than numpy's")
-                if info.filename == name or name in arrays or info.flag_bits & 1:
-                    raise wrong(f"its member {info.filename!r} is no array, stands twice or is encrypted")
+            for name, info in _listed(archive, wrong):
                 with archive.open(info) as member:
                     # The directory's sizes may lie; what is read is bounded by them.
                     arrays[name] = _array(member.read(info.file_size), name, kinds, wrong)
@@ -77,6 +66,47 @@ def unpack(path: Path, kinds: str = "biufc") -> dict[str, np.ndarray]:
         # What a malformed file makes zipfile, zlib, tokenize and numpy raise has no common base.
         what = " ".join(str(error).split()) or type(error).__name__
         raise wrong(f"is no .npz of numbers: {what}", "write it with numpy.savez") from None
+
+
+def check_zip(raw: io.RawIOBase, where: str) -> None:
+    """Whether a .npz of a stranger's is one that `unpack` would begin to unpack, by its directory alone: nothing is unpacked.
+
+    Raises:
+        InvalidInput: it is none; `where` names it.
+    """
+
+    def wrong(what: str, remedy: str = "") -> InvalidInput:
+        return InvalidInput(f"{where} cannot be used.", [Problem(where, what, remedy)])
+
+    try:
+        with _Bounded(raw) as file, zipfile.ZipFile(file) as archive:
+            file.opened = True
+            for _ in _listed(archive, wrong):
+                pass
+    except InvalidInput:
+        raise
+    except Exception as error:
+        what = " ".join(str(error).split())[:200] or type(error).__name__
+        raise wrong(f"is no .npz: {what}", "write it with numpy.savez") from None
+
+
+def _listed(archive: zipfile.ZipFile, wrong: Callable[..., InvalidInput]) -> Iterator[tuple[str, zipfile.ZipInfo]]:
+    """(name of the array, its member), where all of them are what numpy writes and in bounds."""
+    infos = archive.infolist()
+    if not infos or len(infos) > MEMBERS:
+        raise wrong(f"has {len(infos)} arrays; from 1 to {MEMBERS} are allowed")
+    if sum(info.file_size for info in infos) > SIZE:
+        raise wrong(f"is larger than {SIZE >> 30} GiB when unpacked")
+    names = set()
+    for info in infos:
+        name = info.filename.removesuffix(".npy")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # numpy writes no other, and zipfile unpacks those without a bound.
+            raise wrong(f"its member {info.filename!r} is compressed in another way than numpy's")
+        if info.filename == name or name in names or info.flag_bits & 1:
+            raise wrong(f"its member {info.filename!r} is no array, stands twice or is encrypted")
+        names.add(name)
+        yield name, info
 
 
 class _Bounded(io.BufferedReader):

@@ -18,14 +18,18 @@ from numdev.bundle.create import Options, create
 from numdev.bundle.reading import Bundle
 from numdev.cli import bundle_rerun
 from numdev.cli import matrix as matrix_commands
+from numdev.cpu import Capture, Host
 from numdev.engines import MemoryEngine, Played
+from numdev.engines.protocol import stack_digest
 from numdev.run.runfile import Run, RunCell
+from numdev.spec.cell import DEFAULTS, Cell
+from numdev.spec.stack import stack_in
 from numdev.store import Output, Record, Store
 from numdev.workloads.archive import pack
 
 STACKS = ("ort-1", "ort-2")
 PROFILES = ("sandybridge", "haswell", "zen2")
-TABLE = "00000001 * 000306c3 00000000 00000000 00000000\n"
+SITES = {stack: digests.of_json(["site", stack]) for stack in STACKS}
 STACK = 'base: bookworm\npython: "3.11"\nbackend: onnxruntime\npins: {onnxruntime: "1.32.0"}\n'
 LOCK = f"onnxruntime==1.32.0 \\\n    --hash=sha256:{'0' * 64}\n"
 BASE = 'suite: bookworm\npython: "3.11"\nglibc: "2.36"\ninclude: [python3]\nepoch: 1704067200\n'
@@ -43,8 +47,10 @@ def tensor(store: Store, values: list[float]) -> Output:
 def a_store(folder: Path, shift: float = 0.0, brand: str = "Made by hand", repeats: int = 1) -> Store:
     """A store with the run `m`. `shift` moves every output, `brand` is the machine's."""
     store = Store.open(folder, create=True)
-    text = TABLE.encode()
-    materials = {f"tables/{digests.of_bytes(text)}.txt": store.put_file(text)}
+    texts = {profile: table(profile).encode() for profile in PROFILES}
+    materials = {f"tables/{digests.of_bytes(text)}.txt": store.put_file(text) for text in texts.values()}
+    host = processor(brand)
+    materials[f"platforms/{host.digest}.json"] = store.put_file(digests.canonical(Capture(host.leaves).json()) + b"\n")
     for stack in STACKS:
         materials[f"stacks/{stack}/stack.yaml"] = store.put_file(STACK.encode())
         materials[f"stacks/{stack}/requirements.lock"] = store.put_file(LOCK.encode())
@@ -53,11 +59,19 @@ def a_store(folder: Path, shift: float = 0.0, brand: str = "Made by hand", repea
     model.write_bytes(b"only a framework would read this")
     inputs.write_bytes(pack({"x": np.zeros((2, 1), np.float32)}))
     hashes = digests.of_file(model), digests.of_file(inputs)
+    told = {
+        "formats": {"onnx": hashes[0]},
+        "entry": None,
+        "command": [],
+        "files": {},
+        "inputs": hashes[1],
+    }
+    workload = digests.of_json(told)
     cells = []
     for stack in STACKS:
         for profile in PROFILES:
             for replicate in range(1, repeats + 1):
-                cells.append(_cell(store, stack, profile, replicate, shift, brand, digests.of_bytes(text)))
+                cells.append(_cell(store, stack, profile, replicate, shift, host, workload))
     run = Run(
         run=1,
         matrix="m",
@@ -73,16 +87,7 @@ def a_store(folder: Path, shift: float = 0.0, brand: str = "Made by hand", repea
         },
         refused={},
         workloads={
-            "own": {
-                "name": "own",
-                "formats": {"onnx": hashes[0]},
-                "entry": None,
-                "command": [],
-                "files": {},
-                "inputs": hashes[1],
-                "facts": {"source": "the user's own"},
-                "digest": digests.of_json(hashes),
-            }
+            "own": {"name": "own", **told, "facts": {"source": "the user's own"}, "digest": workload},
         },
         cells=cells,
         source={
@@ -98,25 +103,53 @@ def a_store(folder: Path, shift: float = 0.0, brand: str = "Made by hand", repea
     return store
 
 
-def _cell(store: Store, stack: str, profile: str, replicate: int, shift: float, brand: str, table: str) -> RunCell:
+def table(profile: str) -> str:
+    """The CPUID table that stands for a profile."""
+    return f"numdev-cpuid 1\n00000001 * 000306c{PROFILES.index(profile)} 00000000 00000000 00000000\n"
+
+
+def processor(brand: str) -> Host:
+    """The real processor of that name, which has a model of its own."""
+
+    def words(text: bytes) -> list[int]:
+        return [int.from_bytes(text[at : at + 4], "little") for at in range(0, len(text), 4)]
+
+    ebx, edx, ecx = words(b"GenuineIntel")
+    name = words(brand.encode().ljust(48, b"\0"))
+    rows = {0x80000002 + at: tuple(name[4 * at : 4 * at + 4]) for at in range(3)}
+    model = int(digests.of_json(brand)[:1], 16)
+    first = {0: (0xD, ebx, ecx, edx), 1: (0x600 | model << 4, 0, 1 << 28, 1 << 26), 0x80000000: (0x80000008, 0, 0, 0)}
+    return Host({(leaf, 0): row for leaf, row in (first | rows).items()}, "")
+
+
+def _cell(store: Store, stack: str, profile: str, replicate: int, shift: float, host: Host, workload: str) -> RunCell:
     """zen2 has failed on ort-2; sandybridge on ort-2 was never run; otherwise AVX and AVX2 differ."""
+    site = SITES[stack]
     causes = {
-        "stack": digests.of_json(stack),
-        "platform": digests.of_json(brand),
-        "table": digests.of_json([table, profile]),
-        "workload": digests.of_json("own"),
+        "stack": stack_digest(stack_in(STACK.encode(), stack, stack), site),
+        "platform": host.digest,
+        "table": digests.of_bytes(table(profile).encode()),
+        "workload": workload,
         "worker": digests.of_json("worker"),
     }
-    digest = digests.of_json([stack, profile, replicate, causes])
+    factors = {**DEFAULTS, "architecture": "x86_64", "stack": stack, "profile": profile, "threads": 2}
+    digest = Cell("own", factors).digest(**causes, replicate=replicate)
     failed = (stack, profile) == ("ort-2", "zen2")
     value = 1.0 + shift + (2**-20 if profile == "sandybridge" else 0)
+    labels = {"stack": stack, "reproducible": "true", "site": site, "pin.onnxruntime": "1.32.0"}
+    environment = {
+        "engine": "memory",
+        "labels": {f"org.numdev.{key}": label for key, label in labels.items()},
+        "profile": {"profile": profile, "rung": "cpuid"},
+        "platform": host.facts(),
+    }
     if (stack, profile) != ("ort-2", "sandybridge"):
         store.put(
             Record(
                 record=1,
                 digest=digest,
                 workload="own",
-                factors={"stack": stack, "profile": profile, "threads": 2},
+                factors=factors,
                 replicate=replicate,
                 status="failed" if failed else "ok",
                 reason="no such operator" if failed else "",
@@ -124,7 +157,7 @@ def _cell(store: Store, stack: str, profile: str, replicate: int, shift: float, 
                 seconds=0.25,
                 realised={"versions": {"onnxruntime": "1.32.0"}, "inference_seconds": [[0.1 + replicate]]},
                 causes=causes,
-                environment={"engine": "memory", "platform": {"brand": brand, "vendor": "GenuineIntel"}},
+                environment=environment,
                 log="Traceback" if failed else "",
             )
         )
@@ -135,6 +168,12 @@ def _cell(store: Store, stack: str, profile: str, replicate: int, shift: float, 
         replicate=replicate,
         reference=False,
     )
+
+
+@pytest.fixture
+def sites() -> dict[str, str]:
+    """The digests of the stacks' unpacked wheels."""
+    return SITES
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ BLAS = ELF + b" that multiplies"
 
 
 @pytest.fixture
-def site(tmp_path) -> Site:
+def site(tmp_path, sites) -> Site:
     """The unpacked wheel of the stacks that conftest makes."""
     folder = tmp_path / "sites" / "site"
     info = folder / "onnxruntime-1.32.0.dist-info"
@@ -41,7 +41,7 @@ def site(tmp_path) -> Site:
     (folder / "lib").mkdir()
     (folder / "lib" / "libatlas.so.3").write_bytes(ELF + b" of Debian")
     facts = {"wheels": {"onnxruntime": {"file": "onnxruntime-1.32.0-cp311.whl", "sha256": "0" * 64}}}
-    return Site(folder, "5" * 64, "3.11", facts)
+    return Site(folder, sites["ort-1"], "3.11", facts)
 
 
 def bom_of(path: Path, stack: str = "ort-1") -> dict:
@@ -124,21 +124,22 @@ def test_libraries_are_inside_their_wheels_and_what_computed_is_marked(store, tm
 
 
 def test_other_wheels_than_those_of_the_records_are_not_told_as_theirs(store, tmp_path, site, monkeypatch):
-    realise(store, site="6" * 64)
+    realise(store, labels={"org.numdev.site": "6" * 64})
     monkeypatch.setattr(inside, "known_site", lambda stack, cache: site)
     bom, left_out = made(store, tmp_path)
     assert not any(one.get("components") for one in bom["components"])
     assert "the records have another one" in left_out["sbom/ort-1.cdx.json: libraries"]
 
 
-def test_the_base_is_listed_where_it_is_that_of_the_records(store, tmp_path, site, monkeypatch):
+def test_the_base_is_listed_where_it_is_that_of_the_records(store, tmp_path, site, sites, monkeypatch):
     sha256 = "b" * 64
     system = BaseSystem(tmp_path / "x.tar", sha256, 1, "bootstrap", "bookworm", {"libc6": "2.36-9+deb12u9"})
     monkeypatch.setattr(inside, "known_site", lambda stack, cache: site)
     monkeypatch.setattr(inside, "known_base", lambda base, machine, cache: system)
     _, left_out = made(store, tmp_path)
     assert "do not say on which base" in left_out["sbom/ort-1.cdx.json: base"]
-    realise(store, image=f"sha256:{'c' * 64}", labels={"org.numdev.base.sha256": sha256, "org.numdev.site": "5" * 64})
+    labels = {"org.numdev.base.sha256": sha256, "org.numdev.site": sites["ort-1"]}
+    realise(store, image=f"sha256:{'c' * 64}", labels=labels)
     bom, left_out = made(store, tmp_path, "n")
     assert "sbom/ort-1.cdx.json: base" not in left_out
     assert "pkg:deb/debian/libc6@2.36-9%2Bdeb12u9?distro=bookworm" in [one.get("purl") for one in bom["components"]]

@@ -56,7 +56,7 @@ def test_the_artifact_has_a_row_for_every_cell(bundled):
         ("ort-2", "haswell", "A"),
         ("ort-2", "zen2", "failed"),
     ]
-    assert table[-1][3] == "failed: no such operator"
+    assert table[-1][3] == "failed: no such operator; shown by cpuid"
     assert "1 replicate was never run." in text
 
 
@@ -68,7 +68,7 @@ def test_it_says_which_dispatch_was_realised(store, tmp_path):
             store.put(record.model_copy(update={"realised": {**record.realised, "blas": blas}}))
     create(store, "m", tmp_path / "m.bundle.tar", tmp_path / "cache", Options())
     text = text_of(tmp_path / "m.bundle.tar", "ARTIFACT.md")
-    assert r"| ort-1 | haswell | A | OpenBLAS: For\|haswell |" in text
+    assert r"| ort-1 | haswell | A | OpenBLAS: For\|haswell; shown by cpuid |" in text
 
 
 def test_what_nobody_said_is_not_made_up(bundled):

@@ -15,7 +15,7 @@ FUZZ = Path(__file__).resolve().parents[1] / "fuzz"
 one_input = runpy.run_path(str(FUZZ / "properties.py"))["one_input"]
 run = SimpleNamespace(**runpy.run_path(str(FUZZ / "run.py")))
 SEEDS = run.seeds()
-WORDS = [word.encode().decode("unicode_escape").encode("latin-1") for word in run.WORDS]
+WORDS = [word.encode().decode("unicode_escape").encode("latin-1") for word in run.WORDS["dumps"]]
 
 
 @pytest.mark.parametrize("number", range(len(SEEDS)))

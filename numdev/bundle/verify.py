@@ -1,0 +1,206 @@
+"""Whether a bundle is what it says: digests, what its parts say of one another, the analysis once more, and the crate.
+
+It is read where it lies, in pieces: nothing is unpacked, no model is loaded, nothing is written and nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numdev.bundle import layout, partcheck
+from numdev.bundle.answercheck import analysis
+from numdev.bundle.cellcheck import Cells
+from numdev.bundle.cratecheck import crate
+from numdev.bundle.found import Check, some
+from numdev.bundle.reading import Bundle
+from numdev.bundle.signing import check_signature
+from numdev.errors import BundleFailed, InvalidInput
+
+# Seconds in which some tens of megabytes are looked at.
+_TIDE = 0.02
+
+
+@dataclass
+class Report:
+    """What was found. digest: the bundle's. signed: by whose key, "" where no signature was looked at."""
+
+    where: str
+    digest: str
+    description: layout.Description
+    checks: list[Check] = field(default_factory=list)
+    signed: str = ""
+
+    @property
+    def whole(self) -> bool:
+        return not any(check.problems for check in self.checks)
+
+    @property
+    def code(self) -> int:
+        """An exit code: what cannot be parsed is no bundle, unless its digests say that it was changed."""
+        if self.whole:
+            return 0
+        changed = any(check.problems and not check.unreadable for check in self.checks)
+        return BundleFailed.code if changed else InvalidInput.code
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "bundle": self.description.name,
+            "run": self.description.run,
+            "date": self.description.date,
+            "numdev": self.description.numdev,
+            "digest": self.digest,
+            "whole": self.whole,
+            "signed": self.signed or None,
+            "left_out": self.description.left_out,
+            "checks": [check.json() for check in self.checks],
+        }
+
+
+@dataclass(frozen=True)
+class Signature:
+    """An envelope's bytes, what it is called, and the file of the public key that has to have signed it."""
+
+    envelope: bytes
+    where: str
+    key: Path
+
+
+def verify(
+    path: Path,
+    *,
+    expected: str = "",
+    signature: Signature | None = None,
+    crate_needed: bool = True,
+    analyse: bool = True,
+) -> Report:
+    """Looks at everything in a bundle.
+
+    Args:
+        expected: the digest that it has to have, as a paper prints it; "" for any.
+        crate_needed: whether a bundle without a crate lacks something; every bundle of numdev has one.
+        analyse: whether the analysis is computed again.
+
+    Raises:
+        InvalidInput: `path` is no bundle.
+        BundleFailed: a file is missing, or one is there that its manifest does not name.
+    """
+    with Bundle(path) as bundle:
+        before = _state(bundle)
+        report = Report(bundle.where, bundle.digest, bundle.description)
+        if expected:
+            report.checks.append(_expected(bundle, expected))
+        if signature:
+            # Before everything else: a key that cannot be read need not wait for gigabytes.
+            check, name = check_signature(bundle, signature.envelope, signature.where, signature.key)
+            report.checks.append(check)
+            report.signed = "" if check.problems else name
+        with ThreadPoolExecutor(1) as apart:
+            # Hashing needs no Python, and what is compared has just been read for it.
+            hashed = apart.submit(digests_of, bundle)
+            with _ebbing(bundle):
+                found = _looked(bundle, crate_needed, analyse)
+            first = hashed.result()
+        if _state(bundle) != before:
+            first.wrong(bundle.where, "was changed while it was read")
+        report.checks += [first, *found]
+    return report
+
+
+@contextmanager
+def _ebbing(bundle: Bundle) -> Iterator[None]:
+    """While outputs are compared, what of them has been read does not stay in this process's memory."""
+    done = threading.Event()
+
+    def ebb() -> None:
+        while not done.wait(_TIDE):
+            bundle.ebb()
+
+    thread = threading.Thread(target=ebb, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _state(bundle: Bundle) -> tuple[int, int, int]:
+    found = os.fstat(bundle.handle)
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _expected(bundle: Bundle, expected: str) -> Check:
+    check = Check("expected", f"the digest {expected[:12]}..., as it was given")
+    if bundle.digest != expected.lower():
+        check.wrong(bundle.where, f"is not the bundle with the digest {expected}: this one is {bundle.digest}")
+    return check
+
+
+def digests_of(bundle: Bundle) -> Check:
+    """Every file has the SHA-256 that the manifest says, and outputs have that of their names."""
+    check = Check("digests")
+    total = 0
+    with check.reading():
+        for name, sha256 in bundle.sums.items():
+            state = hashlib.sha256()
+            for piece in bundle.pieces(name):
+                state.update(piece)
+            total += bundle.members[name].size
+            if state.hexdigest() != sha256:
+                check.wrong(name, f"was changed: its SHA-256 is not that of {layout.SUMS}")
+            if name.startswith("outputs/") and name[8:72] != sha256:
+                check.wrong(name, "is not the output that its name is the SHA-256 of")
+    check.what = f"SHA-256 of {some(len(bundle.sums), 'file')}, {some(total, 'byte')}"
+    return check
+
+
+def _looked(bundle: Bundle, crate_needed: bool, analyse: bool) -> list[Check]:
+    described = Check("run")
+    with described.reading():
+        _description(bundle, described)
+        described.what = f"{some(len(bundle.run.factors), 'factor')}, {some(len(bundle.run.workloads), 'workload')}"
+    if described.problems:
+        # Everything else rests on it.
+        return [described]
+    stacks, found, locked = partcheck.stacks(bundle)
+    checks = [described, stacks, partcheck.tables(bundle)]
+    for name, look in (("workloads", lambda: partcheck.workloads(bundle)), ("cells", Cells(bundle, found, locked).all)):
+        checks.append(_guarded(name, look))
+    if analyse:
+        checks.append(analysis(bundle))
+    checks.append(crate(bundle, crate_needed))
+    return checks
+
+
+def _guarded(name: str, look: Any) -> Check:
+    """What a look finds; where it cannot even be taken, that is what was found."""
+    failed = Check(name)
+    with failed.reading():
+        return look()
+    return failed
+
+
+def _description(bundle: Bundle, check: Check) -> None:
+    run = bundle.run
+    if bundle.description.name != bundle.folder:
+        check.wrong(
+            layout.DESCRIPTION, f"says that the bundle is {bundle.description.name!a}, and its folder {bundle.folder!a}"
+        )
+    if bundle.description.run != run.matrix:
+        check.wrong(
+            layout.DESCRIPTION, f"says that the run is {bundle.description.run!a}, and {layout.RUN} {run.matrix!a}"
+        )
+    for name in bundle.description.left_out:
+        if name in bundle.members:
+            check.wrong(layout.DESCRIPTION, f"says that {name} was left out, and it is there")
+    for key, level in run.baseline.items():
+        if level not in run.factors.get(key, []):
+            check.wrong(layout.RUN, f"its baseline {level!a} is no level of {key!a}")

@@ -1,0 +1,159 @@
+"""The crate is checked against its profiles, and against what the rest of the bundle says."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from numdev import digests
+from numdev.bundle import layout
+from numdev.bundle.verify import verify
+
+forging = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("forging.py"))))
+CRATE, PROCESS = "https://w3id.org/ro/crate/1.1", "https://w3id.org/ro/wfrun/process/0.5"
+STATUS = {True: "http://schema.org/CompletedActionStatus", False: "http://schema.org/FailedActionStatus"}
+
+
+def entities(parts: dict[str, bytes]) -> list[dict]:
+    """A crate by hand, of which nothing is wrong."""
+    found: list[dict] = [
+        {
+            "@id": layout.CRATE,
+            "@type": "CreativeWork",
+            "about": {"@id": "./"},
+            "conformsTo": [{"@id": CRATE}, {"@id": PROCESS}],
+        }
+    ]
+    results: dict[tuple[str, ...], str] = {}
+    for number, line in enumerate(map(json.loads, parts[layout.CELLS].splitlines()), 1):
+        if line["status"] == "missing":
+            continue
+        action = {
+            "@id": f"#cell-{number}",
+            "@type": "CreateAction",
+            "name": "a run",
+            "instrument": {"@id": "#stack"},
+            "actionStatus": STATUS[line["status"] == "ok"],
+        }
+        if outputs := tuple(f"outputs/{tensor}.npy" for tensor in line.get("outputs", [])):
+            # Both ways of saying it.
+            name = results.setdefault(outputs, f"#result-{len(results)}")
+            action["result"] = {"@id": name if number % 2 else outputs[0]}
+        found.append(action)
+    found.append({"@id": "#stack", "@type": "SoftwareApplication", "name": "a stack"})
+    for outputs, name in results.items():
+        found.append({"@id": name, "@type": "Collection", "hasPart": [{"@id": one} for one in outputs]})
+    for name in sorted({*parts, layout.SUMS} - {layout.CRATE}):
+        told = {"contentSize": str(len(parts[name])), "sha256": digests.of_bytes(parts[name])} if name in parts else {}
+        found.append({"@id": name, "@type": "File", **told})
+    found.append({"@id": "#licence", "@type": "CreativeWork", "name": "none"})
+    root = {"@id": "./", "@type": "Dataset", "conformsTo": {"@id": PROCESS}, "datePublished": "2026-01-31"}
+    root |= {"name": "m", "description": "a run", "license": {"@id": "#licence"}}
+    root["hasPart"] = [{"@id": name} for name in sorted({*parts, layout.SUMS} - {layout.CRATE})]
+    return [*found, root]
+
+
+def written(some: list[dict], context: object = f"{CRATE}/context") -> bytes:
+    lines = b",\n".join(map(digests.canonical, some))
+    return b'{"@context":' + digests.canonical(context) + b',"@graph":[\n' + lines + b"\n]}\n"
+
+
+@pytest.fixture
+def parts(bundled):
+    """Members of a good bundle, without a crate."""
+    found = forging.parts_of(bundled())
+    found.pop(layout.CRATE, None)
+    return found
+
+
+@pytest.fixture
+def looked(parts, tmp_path):
+    """What is said of a crate."""
+
+    def look(crate: bytes) -> list[str]:
+        path = tmp_path / "looked.bundle.tar"
+        path.write_bytes(forging.archive({**parts, layout.CRATE: crate}))
+        report = verify(path)
+        [check] = [check for check in report.checks if check.name == "crate"]
+        assert report.whole == (not check.problems)
+        return [problem.what for problem in check.problems]
+
+    return look
+
+
+def test_nothing_is_wrong(parts, looked):
+    assert looked(written(entities(parts))) == []
+    assert looked(written(entities(parts), ["x", f"{CRATE}/context", {"y": "z"}])) == []
+
+
+def one(which: str, /, **how):
+    """Changes an entity; what is None is removed."""
+
+    def change(some: list[dict]) -> None:
+        entity = next(entity for entity in some if entity["@id"] == which)
+        entity.update(how)
+        for key in [key for key, value in how.items() if value is None]:
+            del entity[key]
+
+    return change
+
+
+def gone(name: str):
+    return lambda some: some.remove(next(entity for entity in some if entity["@id"] == name))
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (one("#cell-1", actionStatus=STATUS[False]), "#cell-1 has another status than line 1"),
+        (one("#cell-6", actionStatus=STATUS[True]), "#cell-6 has another status than line 6"),
+        (one("#cell-1", instrument=None), "#cell-1 has no instrument"),
+        (one("#cell-1", result=None), "the result of #cell-1 is not what line 1"),
+        (one("#cell-2", result={"@id": "run.json"}), "the result of #cell-2 is not what line 2"),
+        (one("#cell-3", result={"@id": "#result-0"}), "the result of #cell-3 is not what line 3"),
+        (one("#result-0", hasPart=[]), "'#result-0' does not have the outputs"),
+        (gone("#cell-2"), "'#cell-3' stands where #cell-2 has to"),
+        (gone("#cell-6"), "has no action for line 6"),
+        (lambda some: some.append({**some[1], "@id": "#cell-9"}), "'#cell-9' is of no line"),
+        (lambda some: some.append(dict(some[1])), "'#cell-1' stands twice"),
+        (gone("#stack"), "names '#stack', and has no entity of it"),
+        (gone("run.json"), "says nothing of run.json"),
+        (gone("./"), "has no entity ./"),
+        (gone(layout.CRATE), f"has no entity {layout.CRATE}"),
+        (one("run.json", sha256="0" * 64), "does not give the SHA-256 of run.json"),
+        (one("run.json", contentSize="1"), "says that run.json has '1' bytes"),
+        (lambda some: some.append({"@id": "x.txt", "@type": "File"}), "tells of 'x.txt', which is not there"),
+        (one("./", license=None), "the root has no license"),
+        (one("./", name=""), "the root has no name"),
+        (one("./", datePublished="2020-01-01"), "its date is not that of"),
+        (one("./", conformsTo=None), "does not conform to Process Run Crate"),
+        (one("./", hasPart=[{"@id": "run.json"}, {"@id": "y"}]), "has the part 'y', which is not there"),
+        (one("./", hasPart=[{"@id": "run.json"}]), "does not have cells.jsonl as a part"),
+        (one(layout.CRATE, about={"@id": "x"}), "is not about ./"),
+        (one(layout.CRATE, conformsTo={"@id": "x"}), "does not conform to"),
+        (lambda some: some.append({"@id": "#x"}), "has no @id or no @type"),
+    ],
+)
+def test_what_is_wrong_is_named(parts, looked, change, word):
+    some = entities(parts)
+    change(some)
+    assert any(word in what for what in looked(written(some)))
+
+
+@pytest.mark.parametrize(
+    ("crate", "word"),
+    [
+        (b"", "does not end as a bundle's crate does"),
+        (b"{}\n", "does not begin as a bundle's crate does"),
+        (b'{"@context":"x","@graph":[\n]}\n', "its @context is not"),
+        (b'{"@context":"x","@graph":[\n{"@id":\n]}\n', "Expecting"),
+        (b'{"@context":"x","@graph":[\n]}\n{}\n', "goes on after its end"),
+        (b'{"@context":"x","@graph":[\n[]\n]}\n', "must be an object"),
+    ],
+)
+def test_what_is_no_crate(looked, crate, word):
+    assert any(word in what for what in looked(crate))
