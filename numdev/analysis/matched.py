@@ -58,6 +58,7 @@ def compare_matched(
     workloads: Mapping[str, str],
     factors: Mapping[str, str],
     levels: Mapping[str, Mapping[str, str]],
+    whatever: Sequence[str] = (),
 ) -> list[Matched]:
     """Each pair of workloads that both runs have.
 
@@ -66,6 +67,7 @@ def compare_matched(
         workloads: B's workload by A's.
         factors: B's factor by A's; the last one makes the columns of the tables.
         levels: by A's factor the level of A for each of B's; where a factor is not there they have equal names.
+        whatever: factors of A that tell no two cells apart; `several` finds those that they do.
     """
     found = []
     for mine, theirs in workloads.items():
@@ -73,13 +75,23 @@ def compare_matched(
         parts = [_part(name, some, load, order) for name, some, order in sides]
         if not all(part.cells for part in parts):
             continue
-        rest = [name for name, some in parts[0].levels.items() if len(some) > 1 and name not in factors]
+        rest = [name for name, some in parts[0].levels.items() if len(some) > 1 and name not in {*factors, *whatever}]
         groups: dict[tuple[str, ...], list[Cell]] = {}
         for cell in parts[0].cells:
             groups.setdefault(tuple(cell.levels[name] for name in rest), []).append(cell)
         for at, cells in groups.items():
             found.append(_matched((parts[0], parts[1]), dict(zip(rest, at, strict=True)), cells, factors, levels))
     return found
+
+
+def several(one: Iterable[Observation], workloads: Iterable[str], whatever: Sequence[str]) -> list[str]:
+    """Places that have several cells where nobody looks at the level of `whatever`: workload, levels, and these."""
+    found: dict[tuple[str, ...], set[str]] = {}
+    for each in one:
+        if each.workload in workloads:
+            place = (each.workload, *(level for name, level in each.factors.items() if name not in whatever))
+            found.setdefault(place, set()).add(" ".join(each.factors.get(name, NONE) for name in whatever))
+    return [f"{' '.join(place)}: {', '.join(sorted(levels))}" for place, levels in found.items() if len(levels) > 1]
 
 
 def _part(name: str, some: Iterable[Observation], load: Load, order: Mapping[str, Sequence[str]]) -> Partition:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from numdev.bundle import compared
 from numdev.bundle.compared import CellCompared, Compared
+from numdev.bundle.found import some
 from numdev.bundle.stranger import plain
 from numdev.cli.lines import wrapped
 
@@ -21,9 +22,9 @@ def tell(console: Console, found: Compared, words: Mapping[str, str]) -> None:
     words: what `there` and `here` are called.
     """
     counts = ", ".join(f"{count} {_said(outcome, words)}" for outcome, count in found.counts.items())
-    wrapped(console, f"{len(found.cells)} cells: {counts or 'none'}.")
+    wrapped(console, f"{some(len(found.cells), 'cell')}: {counts or 'none'}.")
     for one in found.classes:
-        many = f"{one.one} classes {words['there']}, {one.other} {words['here']}, of {one.cells} cells"
+        many = f"{some(one.one, 'class')} {words['there']}, {one.other} {words['here']}, of {some(one.cells, 'cell')}"
         index = "" if one.index is None else f" (adjusted Rand index {one.index:.3g})"
         same = "the same partition" if one.alike else "another partition"
         wrapped(console, f"{plain(one.workload, 64)}: {many}: {same}{index}.")

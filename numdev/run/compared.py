@@ -11,7 +11,7 @@ import numpy as np
 
 from numdev.analysis import Observation
 from numdev.analysis.comparison import Comparison, Limits, Side, compare_arrays, compare_runs
-from numdev.analysis.matched import compare_matched
+from numdev.analysis.matched import compare_matched, several
 from numdev.analysis.pairs import BFLOAT16
 from numdev.errors import InvalidInput, Problem
 from numdev.run.runfile import Run, observe, read_run
@@ -131,15 +131,29 @@ def match(one: Arrays | Stored, other: Arrays | Stored, by: Correspondence, wher
         if not there & set(workloads):
             said = f"there are {', '.join(sorted(there))}"
             problems.append(Problem(f"{where}: workloads", f"{side.side.name} has none of these", said))
+    for name in dict.fromkeys((*by.whatever, *(name for rule in by.exclude for name in rule))):
+        if name not in one.run.factors and name not in DEFAULTS:
+            said = f"there are {', '.join(one.run.factors)}"
+            problems.append(Problem(f"{where}: exclude, whatever", f"{name!r} is no factor of {one.side.name}", said))
     if problems:
         raise InvalidInput(f"{where} does not fit these two runs.", problems)
+    for rule in by.exclude:
+        for name, levels in rule.items():
+            unused += [f"{name} {level} of A" for level in sorted(levels - set(one.run.factors.get(name, ())))]
     for name, back in by.levels.items():
         for letter, side, factor, named in (("A", one, name, back.values()), ("B", other, by.factors[name], back)):
             known = side.run.factors.get(factor, ())
             unused += [f"{factor} {level} of {letter}" for level in dict.fromkeys(named) if level not in known]
     found = [_observed(side, list(side.run.order)) for side in (one, other)]
     for mine in found[0]:
-        mine.factors.update({name: str(DEFAULTS[name]) for name in by.factors if name not in mine.factors})
+        needed = (*by.factors, *by.whatever, *(name for rule in by.exclude for name in rule))
+        mine.factors.update({name: str(DEFAULTS[name]) for name in needed if name not in mine.factors})
+    found[0] = [mine for mine in found[0] if not by.excluded(mine.factors)]
+    if twice := several(found[0], by.workloads, by.whatever):
+        problems = [Problem(f"{where}: whatever", f"several cells in one place: {place}") for place in twice[:20]]
+        raise InvalidInput(
+            f"{where} does not say which cells of {one.side.name} are meant.", problems, "Exclude the others."
+        )
     tensors = {
         ref.tensor: side.store
         for side, some in zip((one, other), found, strict=True)
@@ -154,6 +168,7 @@ def match(one: Arrays | Stored, other: Arrays | Stored, by: Correspondence, wher
         by.workloads,
         by.factors,
         by.levels,
+        by.whatever,
     )
     return Comparison(
         sides=(one.side, other.side),

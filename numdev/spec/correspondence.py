@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,15 +22,34 @@ class CorrespondenceFile(yamlfile.Strict):
         default={},
         description="by A's factor: A's level to B's, or to several; where it is left out they have equal names",
     )
+    exclude: list[dict[str, str | int | list[str | int]]] = Field(
+        default=[],
+        max_length=1000,
+        description="cells of A that are left out: all of a rule's factors have one of its levels",
+    )
+    whatever: list[str] = Field(
+        default=[],
+        max_length=50,
+        description="factors of A whose level is not looked at: each place has one cell, once `exclude` is done",
+    )
 
 
 @dataclass(frozen=True)
 class Correspondence:
-    """`workloads` and `factors` by A's names. `levels`: by A's factor, A's level of each of B's; none where names are equal."""
+    """`workloads` and `factors` by A's names. `levels`: by A's factor, A's level of each of B's; none where names are equal.
+
+    `exclude`: by factor the levels of cells of A that are left out. `whatever`: factors of A that tell no two places apart.
+    """
 
     workloads: Mapping[str, str]
     factors: Mapping[str, str]
     levels: Mapping[str, Mapping[str, str]]
+    exclude: Sequence[Mapping[str, frozenset[str]]] = ()
+    whatever: Sequence[str] = ()
+
+    def excluded(self, factors: Mapping[str, str]) -> bool:
+        """Whether a cell of A with these levels is left out."""
+        return any(all(factors.get(name) in levels for name, levels in rule.items()) for rule in self.exclude)
 
 
 def load_correspondence(path: Path) -> Correspondence:
@@ -62,6 +81,16 @@ def load_correspondence(path: Path) -> Correspondence:
                         )
                     )
                 back.setdefault(other, level)
+    for name in file.whatever:
+        if name in file.factors:
+            problems.append(Problem(f"{path}: whatever", f"{name!r} is one of `factors`", "name it in one of them"))
+    for at, rule in enumerate(file.exclude):
+        if not rule:
+            problems.append(Problem(f"{path}: exclude.{at}", "names no factor, and would leave nothing"))
     if problems:
         raise InvalidInput(f"{path} is not a valid correspondence.", sorted(set(problems)))
-    return Correspondence(file.workloads, file.factors, levels)
+    exclude = [
+        {name: frozenset(map(str, some if isinstance(some, list) else [some])) for name, some in rule.items()}
+        for rule in file.exclude
+    ]
+    return Correspondence(file.workloads, file.factors, levels, exclude, tuple(dict.fromkeys(file.whatever)))

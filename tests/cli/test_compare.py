@@ -434,3 +434,20 @@ class TestMatched:
         done = numdev("compare", "a.npy", "a.npy", "--by", "by.yaml")
         assert done.code == 3
         assert "Only runs have cells to be matched" in done.err
+
+    def test_one_level_of_what_only_a_varies_is_chosen_by_row(self, numdev, place, runs):
+        rules = "exclude:\n  - {stack: one, threads: 2}\n  - {stack: [two], threads: 1}\n"
+        by = "numdev: 1\nworkloads: {own: own}\nfactors: {stack: stack}\n" + rules + "whatever: [threads]\n"
+        (place / "by.yaml").write_text(by)
+        done = numdev("compare", *runs, "--by", "by.yaml", "--json")
+        (found,) = json.loads(done.out)["matched"]
+        assert (found["cells"], found["levels"]) == (4, {})
+        assert [row["one"] for row in found["table"]] == [[["A"], ["B"]]]
+        (place / "by.yaml").write_text(by.replace("{stack: one, threads: 2}", "{stack: one, threads: 3}"))
+        done = numdev("compare", *runs, "--by", "by.yaml")
+        assert done.code == 3
+        assert "several cells in one place: own one host: 1, 2" in done.err
+        (place / "by.yaml").write_text(by.replace("[two]", "[two, six]"))
+        assert "Named and not there: stack six of A" in numdev("compare", *runs, "--by", "by.yaml").out
+        (place / "by.yaml").write_text(by.replace("[threads]", "[threads, mood]"))
+        assert "'mood' is no factor of m:m" in numdev("compare", *runs, "--by", "by.yaml").err

@@ -31,7 +31,7 @@ def test_all_problems_at_once(tmp_path):
     path = tmp_path / "by.yaml"
     path.write_text(
         "numdev: 1\nworkloads: {a: b}\nfactors: {profile: cpu, threads: cpu}\n"
-        "levels: {profile: {haswell: X, zen2: [X, Y]}, stack: {one: two}}\n"
+        "levels: {profile: {haswell: X, zen2: [X, Y]}, stack: {one: two}}\nwhatever: [threads]\nexclude: [{}]\n"
     )
     with pytest.raises(InvalidInput) as raised:
         load_correspondence(path)
@@ -39,6 +39,22 @@ def test_all_problems_at_once(tmp_path):
     assert "factors.threads: 'cpu' is that of profile already" in said
     assert "levels.profile.zen2: 'X' is that of haswell already" in said
     assert "levels.stack: is none of `factors`" in said
+    assert "whatever: 'threads' is one of `factors`" in said
+    assert "exclude.0: names no factor" in said
+
+
+def test_what_is_left_out_of_a(tmp_path):
+    path = tmp_path / "by.yaml"
+    path.write_text(
+        "numdev: 1\nworkloads: {a: b}\nfactors: {profile: cpu}\nwhatever: [host, host]\n"
+        "exclude: [{profile: zen2, host: [intel, 7]}, {threads: 2}]\n"
+    )
+    found = load_correspondence(path)
+    assert found.whatever == ("host",)
+    assert found.excluded({"profile": "zen2", "host": "7", "threads": "4"})
+    assert found.excluded({"profile": "haswell", "host": "amd", "threads": "2"})
+    assert not found.excluded({"profile": "zen2", "host": "amd", "threads": "4"})
+    assert not found.excluded({"profile": "zen2"})
 
 
 @pytest.mark.parametrize("text", ["numdev: 1\n", "numdev: 2\nworkloads: {a: b}\nfactors: {c: d}\n", "- 1\n", "numdev: 1\nworkloads: {}\nfactors: {}\n"])  # fmt: skip
