@@ -78,7 +78,7 @@ def test_no_module_reaches_backwards(path):
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "worker").rglob("*.py")), ids=lambda path: path.name)
 def test_the_worker_stands_alone(path):
-    own = {"ai_edge_litert", "numpy", "onnxruntime", "openvino", "tensorflow", "torch", "onnx", "threadpoolctl"}
+    own = {"ai_edge_litert", "jax", "numpy", "onnxruntime", "openvino", "tensorflow", "torch", "onnx", "threadpoolctl"}
     for name in imports(path):
         top = name.split(".")[0]
         assert name.startswith("numdev.worker") or top in own or top in sys.stdlib_module_names, name

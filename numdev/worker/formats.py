@@ -33,6 +33,7 @@ BACKENDS: Dict[str, Backend] = {
     "litert": Backend(("tflite",), optimizations=("off", "all")),
     "torch_cuda": Backend(("net", "torchscript", "export"), precisions=("float32", "float64"), session_entries=True),
     "tensorflow": Backend(("net",), precisions=("float32", "float64"), optimizations=("off", "all")),
+    "jax": Backend(("net",), precisions=("float32", "float64"), optimizations=("off", "all"), session_entries=True),
 }
 
 # Any backend's stack can run these: they are the user's own programs in the stack's environment.

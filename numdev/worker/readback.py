@@ -65,7 +65,17 @@ def read(table_file: Optional[str], emulated: bool = False) -> Dict[str, Any]:
         found["hwcap"] = _hwcap()
     found["versions"] = {
         name: str(getattr(sys.modules[name], "__version__", ""))
-        for name in ("numpy", "onnxruntime", "torch", "tensorflow", "onnx", "openvino", "ai_edge_litert")
+        for name in (
+            "numpy",
+            "onnxruntime",
+            "torch",
+            "tensorflow",
+            "onnx",
+            "openvino",
+            "ai_edge_litert",
+            "jax",
+            "jaxlib",
+        )
         if name in sys.modules
     }
     if "numpy" in sys.modules:
@@ -77,6 +87,8 @@ def read(table_file: Optional[str], emulated: bool = False) -> Dict[str, Any]:
         found.update(_torch())
     if "tensorflow" in sys.modules:
         found.update(_tensorflow())
+    if "jax" in sys.modules and (chosen := _module("jax_", "CHOSEN")):
+        found.update(chosen)
     if "openvino" in sys.modules and (chosen := _module("openvino_", "CHOSEN")):
         found["openvino"] = dict(chosen)
     if "torch" in sys.modules and (chosen := _module("torch_cuda_", "CHOSEN")):

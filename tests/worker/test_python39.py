@@ -20,7 +20,17 @@ from numdev.worker.cpuid import EVERY_LEAF, Cpuid, Table
 WORKER = Path(numdev.worker.__file__).parent
 FILES = sorted(WORKER.rglob("*.py"))
 VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
-FRAMEWORKS = {"ai_edge_litert", "numpy", "onnx", "onnxruntime", "openvino", "tensorflow", "torch", "threadpoolctl"}
+FRAMEWORKS = {
+    "ai_edge_litert",
+    "jax",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "tensorflow",
+    "torch",
+    "threadpoolctl",
+}
 ALLOWED = FRAMEWORKS | sys.stdlib_module_names
 
 
