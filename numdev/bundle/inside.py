@@ -44,6 +44,7 @@ KERNELS = {
     "libtorch": "torch",
     "libtensorflow": "TensorFlow",
     "_pywrap_tensorflow": "TensorFlow",
+    "libjax_common": "XLA",
     "libopenvino": "OpenVINO",
     "libLiteRt": "LiteRT",
     "_pywrap_litert": "LiteRT",

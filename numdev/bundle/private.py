@@ -52,6 +52,7 @@ _COMMON = frozenset(
         "numpy",
         "onnxruntime",
         "tensorflow",
+        "jax",
         "cpu",
         "gpu",
     ]

@@ -25,11 +25,13 @@ OBEYED, UNKNOWN = "obeyed", "cannot be told"
 # Frameworks that compute on their own: beside them numpy only carries arrays, and what it obeys says nothing.
 _COMPUTES = {
     "onnxruntime": ("onnxruntime",),
+    "jax": ("jax",),
     "tensorflow": ("tensorflow",),
     "torch": ("torch", "MKL", "oneDNN"),
 }
 _WHY = {
     "onnxruntime": "it has no knob",
+    "jax": "of its libraries, XLA alone has one",
     "tensorflow": "it has no knob",
     "MKL": "it does not say what it chose",
     "oneDNN": "it does not say what it chose",
@@ -113,7 +115,7 @@ def obedience(shown: Knobbed, realised: Mapping[str, Any]) -> dict[str, str]:
         agreed = capability.upper() == wanted and (needed is None or needed in have)
         found["torch"] = OBEYED if agreed else f"chose {capability}" if capability else f"{UNKNOWN}: it does not say"
         found["MKL"] = found["oneDNN"] = f"{UNKNOWN}: {_WHY['MKL']}"
-    for name in ("onnxruntime", "tensorflow"):
+    for name in ("onnxruntime", "tensorflow", "jax"):
         if name in there:
             found[name] = f"{UNKNOWN}: {_WHY[name]}"
     found["glibc"] = f"{UNKNOWN}: {_WHY['glibc']}"

@@ -22,6 +22,7 @@ KNOBS = {
     "NPY_DISABLE_CPU_FEATURES": "numpy",
     "NPY_ENABLE_CPU_FEATURES": "numpy",
     "TF_ENABLE_ONEDNN_OPTS": "TensorFlow",
+    "XLA_FLAGS": "XLA",
     "GLIBC_TUNABLES": "glibc",
 }
 

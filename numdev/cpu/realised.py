@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from numdev.cpu import xla
 from numdev.cpu.features import NUMPY
 from numdev.cpu.profile import Profile
 from numdev.cpu.table import Shown
@@ -53,9 +54,16 @@ def misfits(profile: Profile, realised: Mapping[str, Any], told: Mapping[str, st
     for found in words(realised.get("tensorflow_features")):
         if found not in features:
             reasons.append(f"TensorFlow uses {found}, which {profile.name} does not have")
+    compiled = xla.features(realised)
+    for found in compiled:
+        if found not in features:
+            reasons.append(f"XLA compiles for {found}, which {profile.name} does not have")
+    flags = told.get(xla.VARIABLE, "")
+    for found in (xla.beyond(flags, compiled) or []) if compiled else []:
+        reasons.append(f"XLA compiles for {found}, whatever {xla.VARIABLE}={flags} says")
     expected = profile.expect
-    # TensorFlow multiplies with Eigen: the OpenBLAS of its numpy computes nothing, and is older than many a profile.
-    for kernel in kernels(realised) if "tensorflow_build" not in realised else []:
+    # TensorFlow and XLA have products of their own: the OpenBLAS of their numpy computes nothing, and is older than many a profile.
+    for kernel in kernels(realised) if not {"tensorflow_build", "jax_threads"} & set(realised) else []:
         # Prescott is what OpenBLAS takes on processors newer than itself: a fall-back to record, not to trust.
         wanted = told.get("OPENBLAS_CORETYPE", "")
         if wanted:
@@ -96,6 +104,7 @@ def dispatch(realised: Mapping[str, Any]) -> dict[str, str]:
         "OpenBLAS": " ".join(sorted(kernels(realised))),
         "torch": str(realised.get("torch_capability") or ""),
         "TensorFlow": " ".join(words(realised.get("tensorflow_features"))),
+        "XLA": xla.chosen(realised),
     }
     if isinstance(realised.get("numpy_dispatch"), list) and not found["numpy"]:
         found["numpy"] = "its baseline"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from numdev.cpu import xla
 from numdev.cpu.realised import kernels, words
 
 YES, NO, UNKNOWN = "yes", "no", "cannot be told"
@@ -24,8 +25,11 @@ def taken(factor: str, level: Any, realised: Mapping[str, Any]) -> str:
         return _said(all(kernel.lower() == str(level).lower() for kernel in found))
     if factor == "env.NPY_DISABLE_CPU_FEATURES" and isinstance(realised.get("numpy_dispatch"), list):
         return _said(not set(words(realised["numpy_dispatch"])) & set(str(level).split(",")))
+    if factor == f"env.{xla.VARIABLE}" and (found := xla.features(realised)):
+        more = xla.beyond(str(level), found)
+        return UNKNOWN if more is None else _said(not more)
     if factor == "threads":
-        for key in ("torch_threads", "tensorflow_threads"):
+        for key in ("torch_threads", "tensorflow_threads", "jax_threads"):
             if key in realised:
                 return _said(realised[key] == level)
     return UNKNOWN

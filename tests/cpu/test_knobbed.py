@@ -93,7 +93,7 @@ class TestObedience:
         nehalem = realised(blas=[{"internal_api": "openblas", "architecture": "Nehalem"}], **{})
         assert cpu.contradictions(shown("nehalem"), {**nehalem, **found, "blas": nehalem["blas"]}) == []
 
-    @pytest.mark.parametrize("framework", ["onnxruntime", "tensorflow"])
+    @pytest.mark.parametrize("framework", ["onnxruntime", "tensorflow", "jax"])
     def test_some_have_no_knob(self, framework):
         """numpy beside it obeys, and computes nothing."""
         reasons = cpu.contradictions(shown("haswell"), realised(versions={"numpy": "2", framework: "1"}))

@@ -59,6 +59,11 @@ def test_a_pin_wins_over_the_matrix():
         ("env.NPY_DISABLE_CPU_FEATURES", "AVX2,FMA3", {"numpy_dispatch": ["AVX2"]}, NO),
         ("threads", 1, {"torch_threads": 1}, YES),
         ("threads", 1, {"tensorflow_threads": 2}, NO),
+        ("threads", 2, {"jax_threads": 2}, YES),
+        ("env.XLA_FLAGS", "--xla_cpu_max_isa=AVX", {"jax_features": ["avx", "sse4.2"]}, YES),
+        ("env.XLA_FLAGS", "--xla_cpu_max_isa=AVX", {"jax_features": ["avx", "avx2"]}, NO),
+        ("env.XLA_FLAGS", "--xla_cpu_max_isa=AVX", {}, UNKNOWN),
+        ("env.XLA_FLAGS", "--xla_cpu_ftz=true", {"jax_features": ["avx"]}, UNKNOWN),
         ("env.MKL_CBWR", "COMPATIBLE", {"torch_capability": "AVX2"}, UNKNOWN),
     ],
 )
