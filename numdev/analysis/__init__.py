@@ -3,7 +3,8 @@ observations.
 """
 
 from numdev.analysis.answer import answer
+from numdev.analysis.hosts import HOST, Host
 from numdev.analysis.observation import Observation, OutputRef
 from numdev.analysis.result import Answer
 
-__all__ = ["Answer", "Observation", "OutputRef", "answer"]
+__all__ = ["HOST", "Answer", "Host", "Observation", "OutputRef", "answer"]

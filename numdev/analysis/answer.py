@@ -11,6 +11,8 @@ from numdev.analysis.blame import blamed, verdict
 from numdev.analysis.classes import NOISY, Class, Load, Partition, partition
 from numdev.analysis.deviation import Deviation
 from numdev.analysis.effects import effect
+from numdev.analysis.hosts import HOST, Host, hosts_of
+from numdev.analysis.hostwords import host_sentences, hosts_in_short
 from numdev.analysis.inshort import in_short
 from numdev.analysis.observation import OK, Observation
 from numdev.analysis.peroutput import outputs_of
@@ -60,6 +62,7 @@ def answer(
     lowered: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
     factors: Sequence[str] = (),
+    hosts: Mapping[str, Host] | None = None,
 ) -> Answer:
     """The answer over all workloads, sorted by name.
 
@@ -67,7 +70,8 @@ def answer(
     sizes are measured; `order` has each factor's levels in the matrix's order; `labels` each workload's class
     names. `profile_facts` describes profiles ({"haswell": {"simd": "AVX2"}}); `refused` are profiles that
     this host cannot show, with the reason, and `lowered` those that it shows without features that it lacks. `notes`
-    are said at the end: how profiles were shown. `factors`: those to attribute to, all others then count as one; empty for all.
+    are said at the end: how profiles were shown. `factors`: those to attribute to, all others then count as one; empty for all. `hosts`:
+    the machines behind the levels of `host`.
     What `load` raises is not caught.
     """
     facts, refused = profile_facts or {}, dict(refused or {})
@@ -75,7 +79,7 @@ def answer(
     observations = [one for one in observations if one.factors.get("profile") not in refused]
     names = sorted({one.workload for one in observations})
     workloads = tuple(
-        _workload(name, observations, load, baseline, order, labels.get(name, ()), facts, refused, factors)
+        _workload(name, observations, load, baseline, order, labels.get(name, ()), facts, refused, factors, hosts or {})
         for name in names
     )
     missing = Counter(sorted(one.status for one in observations if one.status != OK))
@@ -89,8 +93,10 @@ def answer(
         short=(
             *in_short(workloads, missing, refused, lowered or {}),
             *suspects_in_short({one.workload: one.suspects for one in workloads}),
+            *hosts_in_short(hosts or {}, {one.workload: one.hosts for one in workloads}),
             *notes,
         ),
+        hosts=dict(hosts or {}),
     )
 
 
@@ -104,6 +110,7 @@ def _workload(
     facts: Mapping[str, Mapping[str, str]],
     refused: Mapping[str, str],
     chosen: Sequence[str],
+    hosts: Mapping[str, Host],
 ) -> WorkloadAnswer:
     observations, suspects, told = set_apart([one for one in observations if one.workload == name], load)
     part = partition(name, observations, load, order)
@@ -113,6 +120,7 @@ def _workload(
     judged = {one.name: _judge(one, ref, sizes) for one in part.classes}
     classes = tuple(_class(one, part, against, judged, sizes, labels) for one in part.classes)
     effects = tuple(effect(part, factor, sizes, facts if factor == "profile" else None) for factor in part.levels)
+    compared = hosts_of(part, observations, hosts) if hosts else None
     together, repeated = sufficient(part, effects), repeats(part)
     attributed = attribution(part, effects, against, sizes.load, chosen)
     noise = tuple(
@@ -130,6 +138,8 @@ def _workload(
         said.append(Sentence(about=one.factor, text=effect_sentence(one, refused, part.levels)))
         if one.factor == SILICON:
             said += [Sentence(about=SILICON, text=text) for text in silicon_sentences(part, observations)]
+        if one.factor == HOST and compared:
+            said += [Sentence(about=HOST, text=text) for text in host_sentences(compared, part)]
     said.append(Sentence(about="run-to-run", text=repeats_sentence(repeated)))
     if repeated.inside:
         said.append(Sentence(about="in-process", text=inside_sentence(repeated)))
@@ -180,6 +190,7 @@ def _workload(
         deviates=differ or bool(wrong) or bool(suspects) or any(part.name(cell) == NOISY for cell in part.cells),
         verdict=verdict(attributed, repeated, len(part.classes)),
         sentences=tuple(said),
+        hosts=compared,
     )
 
 

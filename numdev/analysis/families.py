@@ -23,6 +23,8 @@ _OF = {
     "Python": SOFTWARE,
     "cores": THREADS,
     **dict.fromkeys(("microarchitecture", "SIMD", "L1d", "L2", "instance", "host_CPU", "GPU", "generation"), OBSERVED),
+    # Of joined runs (bundle/merge.py): a whole machine.
+    "host": OBSERVED,
 }
 # Variables and session entries that choose code by the processor, or its threads: their names say so.
 _OPTIONS = {

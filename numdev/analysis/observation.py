@@ -35,7 +35,9 @@ class Observation:
     chose ({"OpenBLAS": "Haswell"}), empty where nothing was read back. `vouched`: whether a digest says that model and inputs
     are those of the workload; of what was measured elsewhere none does. `exact`: whether a reference
     observation is right by its making (exact integers, or float64), and not merely a cell that others are measured by. `rounds`:
-    `outcome_digest` of every inference of the process, where there was more than one.
+    `outcome_digest` of every inference of the process, where there was more than one. `shown`: what CPUID answered, by a digest: equal
+    ones told programs the same, and of "" that is not known. `emulated`: whether an emulator computed. `causes`: a digest of all that the
+    cell's own digest covers but for options, "" where that is not known.
     """
 
     workload: str
@@ -50,6 +52,9 @@ class Observation:
     vouched: bool = True
     exact: bool = True
     rounds: tuple[str, ...] = ()
+    shown: str = ""
+    emulated: bool = False
+    causes: str = ""
 
 
 def outcome_digest(outputs: Iterable[OutputRef]) -> str:

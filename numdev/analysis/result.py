@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from numdev.analysis.attribution import FactorShare, GroupShare
 from numdev.analysis.deviation import Deviation
 from numdev.analysis.effects import Effect
+from numdev.analysis.hosts import Host, Hosts
 from numdev.analysis.indices import Interaction
 from numdev.analysis.peroutput import OutputClasses
 from numdev.analysis.reference import Judgement
@@ -92,6 +93,7 @@ class WorkloadAnswer(_Model):
     cells' runs without those of the reference; `short` are the replicates that gave nothing in cells that have a class
     nevertheless. `closest`: the classes nearest to the reference. `suspects` are the cells that were set apart because
     rounding cannot explain them: they count as cells, and in no class. `suspect` are classes that the reference tells so.
+    `hosts` is what the pairs of hosts show, where runs of several machines were joined.
     """
 
     workload: str
@@ -124,6 +126,7 @@ class WorkloadAnswer(_Model):
     deviates: bool
     verdict: tuple[str, ...]
     sentences: tuple[Sentence, ...]
+    hosts: Hosts | None = None
 
     @property
     def cell_count(self) -> int:
@@ -147,10 +150,16 @@ class Answer(_Model):
     deviates: bool
     complete: bool
     short: tuple[str, ...]
+    hosts: dict[str, Host] = {}
 
     def json(self) -> dict[str, Any]:
         """Plain JSON data: no NaN, no infinity."""
-        return self.model_dump(mode="json")
+        data = self.model_dump(mode="json")
+        for one in (data, *data["workloads"]):
+            # Answers of one machine are older than the question.
+            if not one["hosts"]:
+                del one["hosts"]
+        return data
 
 
 def schema() -> dict[str, Any]:

@@ -68,7 +68,7 @@ def create(store: Store, name: str, out: Path, cache: Path, options: Options, sa
     scrubber = Scrubber.of_this_machine(store.folder, cache, keep=_identifiers(run))
     with temporary(cache) as work:
         draft = _draft(store, run, _called(out), day, scrubber, Path(work), options)
-        _workloads(draft, run, options)
+        _workloads(draft, run, store, options)
         _materials(draft, run, store, scrubber)
         _documents(draft, cache, options, scrubber, say)
         digest = draft.write(out)
@@ -119,7 +119,7 @@ def _draft(store: Store, run: Run, name: str, day: str, scrubber: Scrubber, work
         license=options.license,
         doi=options.doi,
     )
-    asked = told.model_dump(mode="json", exclude={"cells", "materials", "captures", "origins"})
+    asked = told.model_dump(mode="json", exclude={"cells", "materials", "captures", "origins", *told.unmerged()})
     draft.add_json(layout.RUN, asked)
     tensors: set[str] = set()
 
@@ -165,7 +165,7 @@ def _materials(draft: Draft, run: Run, store: Store, scrubber: Scrubber) -> None
         draft.leave_out("stacks/", "the run is of a numdev that did not keep what it was made of: run its matrix again")
 
 
-def _workloads(draft: Draft, run: Run, options: Options) -> None:
+def _workloads(draft: Draft, run: Run, store: Store, options: Options) -> None:
     """Models, inputs and own files of the workloads that have cells, where they are wanted and still there."""
     files: dict[str, dict[str, str]] = {}
     asked = {cell.workload for cell in run.cells}
@@ -191,6 +191,9 @@ def _workloads(draft: Draft, run: Run, options: Options) -> None:
                 draft.leave_out(member, where)
                 continue
             path = Path(run.origins.get(sha256, ""))
+            if not path.is_file():
+                # Of a run that was merged from bundles, the store has them.
+                path = store.file(sha256)
             if not path.is_file() or digests.of_file(path) != sha256:
                 draft.leave_out(member, f"it is not where it was any more; {where}")
                 continue

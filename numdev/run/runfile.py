@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 from pydantic import Field, JsonValue
 
-from numdev import cpu
-from numdev.analysis import Answer, Observation, OutputRef, answer
+from numdev import cpu, digests
+from numdev.analysis import HOST, Answer, Observation, OutputRef, answer
+from numdev.analysis import Host as Machine
 from numdev.errors import InvalidInput, StoreFailed
 from numdev.run import identities
 from numdev.run.plan import Item, Plan
@@ -30,6 +31,34 @@ class RunCell(yamlfile.Strict):
     factors: dict[str, str]
     replicate: int
     reference: bool
+
+
+_Word = Annotated[str, Field(max_length=300)]
+
+
+class Host(yamlfile.Strict):
+    """The machine behind a level of `host`, as the bundle told that its cells are from; see `analysis.hosts.Host`.
+
+    bundle, digest: the bundle that its cells were merged from. platform: the processor's digest. capture: the capture of it among the
+    materials. source: its matrix, where the hosts' are not all the same. refused: profiles that it could not show.
+    """
+
+    silicon: _Word = ""
+    declared: _Word = ""
+    fingerprint: dict[_Word, _Word] = Field(default={}, max_length=100)
+    facts: dict[_Word, _Word] = Field(default={}, max_length=100)
+    bundle: _Word
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    date: _Word = ""
+    numdev: _Word = ""
+    run: str = Field(default="", max_length=1000)
+    platform: _Word = ""
+    capture: _Word = ""
+    source: dict[str, JsonValue] = {}
+    refused: dict[str, str] = {}
+
+    def machine(self) -> Machine:
+        return Machine(self.silicon, self.declared, dict(self.fingerprint), dict(self.facts))
 
 
 class Run(yamlfile.Strict):
@@ -58,6 +87,15 @@ class Run(yamlfile.Strict):
         default={}, description="files that levels of `profile` name, as the matrix has them: their names in a bundle"
     )
     origins: dict[str, str] = Field(default={}, description="where the files of the workloads were, by their SHA-256")
+    hosts: dict[str, Host] = Field(default={}, description="the machines of a merged run, by level of `host`")
+    joined: list[str] = Field(default=[], description="of a merged run, what did not match and what became of it")
+    alike: dict[str, str] = Field(
+        default={}, description="CPUID tables that answer alike and are shown in other ways: what stands for them"
+    )
+
+    def unmerged(self) -> set[str]:
+        """Fields that only merged runs have, where this is none: files of other runs are as they were before there were such."""
+        return {key for key in ("hosts", "joined", "alike") if not getattr(self, key)}
 
 
 def make_run(resolved: Resolved, plan: Plan, engine: dict[str, Any]) -> Run:
@@ -139,8 +177,17 @@ def read_run(store: Store, name: str) -> Run:
     return run.model_copy(update={"factors": {key: run.factors[key] for key in run.order}})
 
 
-def observe(cell: RunCell, record: Record, exact: bool = True) -> Observation:
-    """A record as the analysis sees it, for the cell that asked for it. `exact`: what a reference is."""
+def observe(
+    cell: RunCell, record: Record, exact: bool = True, alike: Mapping[str, str] | None = None, hosts: bool = False
+) -> Observation:
+    """A record as the analysis sees it, for the cell that asked for it.
+
+    Args:
+        exact: what a reference is.
+        alike: see `Run.alike`.
+        hosts: whether what programs were told is asked for, as it is where hosts are compared.
+    """
+    told, emulated = _told(record, alike or {}) if hosts else ("", False)
     return Observation(
         workload=cell.workload,
         factors=cell.factors,
@@ -156,7 +203,26 @@ def observe(cell: RunCell, record: Record, exact: bool = True) -> Observation:
         vouched="workload" in record.causes,
         exact=exact,
         rounds=tuple(record.rounds),
+        shown=told,
+        emulated=emulated,
+        causes=digests.of_json(record.causes) if hosts and "workload" in record.causes else "",
     )
+
+
+def _told(record: Record, alike: Mapping[str, str]) -> tuple[str, bool]:
+    """What stands for all that CPUID answered in a cell, "" where that is not known; and whether an emulator computed."""
+    profile, table, platform = (
+        record.environment.get("profile"),
+        record.causes.get("table"),
+        record.causes.get("platform"),
+    )
+    rung = profile.get("rung") if isinstance(profile, dict) else None
+    if not table or not platform or record.status in ("unsupported", "unrealised"):
+        return "", False
+    if rung in (cpu.CPUID, cpu.REWRITE, cpu.EMULATE):
+        return alike.get(str(table), str(table)), rung == cpu.EMULATE
+    # Knobs leave CPUID as it is.
+    return f"{platform} {table}", False
 
 
 def answer_of(run: Run, store: Store, factors: Sequence[str] = ()) -> Answer:
@@ -169,7 +235,7 @@ def answer_of(run: Run, store: Store, factors: Sequence[str] = ()) -> Answer:
     found = [(cell, store.record(cell.digest)) for cell in cells if store.has(cell.digest)]
     store.flush()
     return answer(
-        [observe(cell, record, exact=not run.reference) for cell, record in found],
+        [observe(cell, record, not run.reference, run.alike, bool(run.hosts)) for cell, record in found],
         store.load,
         baseline=run.baseline,
         order=run.factors,
@@ -177,9 +243,19 @@ def answer_of(run: Run, store: Store, factors: Sequence[str] = ()) -> Answer:
         profile_facts=run.profiles,
         refused=identities.fewest(run.refused),
         lowered=run.lowered,
-        notes=notes(found),
+        notes=[*notes(found), *_of_hosts(run), *run.joined],
         factors=factors,
+        hosts={level: run.hosts[level].machine() for level in run.factors.get(HOST, ()) if level in run.hosts},
     )
+
+
+def _of_hosts(run: Run) -> list[str]:
+    """What some hosts of a merged run could not show, and others could."""
+    said = []
+    for level, host in sorted(run.hosts.items()):
+        if names := [name for name in identities.fewest(host.refused) if name not in run.refused]:
+            said.append(f"{level} could not show {', '.join(names)}: what it would give there is not known.")
+    return said
 
 
 def not_run(run: Run, store: Store) -> int:
