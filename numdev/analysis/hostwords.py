@@ -121,7 +121,7 @@ def hosts_in_short(hosts: Mapping[str, Host], workloads: Mapping[str, Hosts | No
         said.append("All hosts have the same silicon: no difference here can be of silicon.")
     held = [one for one in compared if one.told in (HELD, UNREAD) and one.silicon == VARIED]
     if held:
-        said.append(_total("At equal dispatch on other silicon", held))
+        said.append(_total("Told the same CPU on other silicon", held))
     if open_ := [one for one in compared if one.told == TOGETHER and one.silicon in (VARIED, UNKNOWN)]:
         said.append(_total("Dispatch and silicon vary together, and are not told apart", open_))
     if conflicts := sum(len(one.conflicts) for one in found):

@@ -9,7 +9,8 @@ import hashlib
 from typing import Any
 
 from numdev import cpu, digests
-from numdev.bundle import layout
+from numdev.analysis import HOST
+from numdev.bundle import celldigests, layout
 from numdev.bundle.found import Check, some
 from numdev.bundle.partcheck import processor, replaced
 from numdev.bundle.reading import Bundle
@@ -19,12 +20,11 @@ from numdev.engines.protocol import stack_digest
 from numdev.errors import InvalidInput, StoreFailed
 from numdev.spec import identity
 from numdev.spec.architecture import X86
-from numdev.spec.cell import DEFAULTS, Cell
+from numdev.spec.cell import DEFAULTS
 from numdev.spec.stack import Stack
 from numdev.stacks.lock import Locked
 from numdev.store import Record
 
-_CAUSES = ("stack", "platform", "table", "workload", "worker")
 _SHOWN = frozenset(("stack", "profile", *identity.FACTORS))
 _PIN = "org.numdev.pin."
 _NUMBERS = "biufc"
@@ -106,7 +106,7 @@ class Cells:
     def _causes(self, cell: layout.CellLine, record: Record, where: str) -> None:
         """The digest follows from the causes, and the causes are those of what is in the bundle."""
         check, causes, declared = self.check, record.causes, dict(record.factors)
-        if not set(_CAUSES) <= set(causes):
+        if not celldigests.vouched(record):
             check.note("cells that no numdev measured have no digest to compute again: they are as they were imported")
             return
         if cell.causes and cell.declared and replaced(declared):
@@ -146,19 +146,11 @@ class Cells:
             self.check.wrong(where, f"{key} is {cell.factors[key]!a} in the line, and {own!a} in what was recorded")
 
     def _digests(self, cell: layout.CellLine, record: Record) -> set[str]:
-        """What the cell may be called: one that has failed does not say how many inferences were asked of it."""
-        source = self._bundle.run.source
-        asked = source.get("rounds") if isinstance(source.get("rounds"), int) else 1
-        tapped = source.get("tap") if isinstance(source.get("tap"), str) else ""
-        tapped = "" if tapped == "none" else tapped
-        rounds = {len(record.rounds) or 1} if record.status == "ok" else {1, asked}
-        taps = {tapped or "layers"} if record.tap else {""} if record.status == "ok" else {"", tapped}
-        factors = {**DEFAULTS, "architecture": X86, **record.factors}
-        causes = {key: str(record.causes[key]) for key in _CAUSES}
-        named = Cell(cell.workload, factors)
-        return {
-            named.digest(**causes, replicate=cell.replicate, rounds=count, tap=tap) for count in rounds for tap in taps
-        }
+        """What the cell may be called. In a merged run, each host has cells of its own matrix."""
+        run = self._bundle.run
+        host = run.hosts.get(str(record.factors.get(HOST, "")))
+        source = host.source if host and host.source else run.source
+        return {celldigests.digest(record, rounds, tap) for rounds, tap in celldigests.possible(record, source)}
 
     def _shown(self, record: Record, where: str) -> None:
         """The CPUID table that its programs were shown is there."""

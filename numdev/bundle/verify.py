@@ -162,6 +162,11 @@ def digests_of(bundle: Bundle) -> Check:
     return check
 
 
+def parts(bundle: Bundle) -> list[Check]:
+    """All that can be seen without reading outputs: what the parts of a bundle say of one another, and the crate."""
+    return _looked(bundle, CRATE_NEEDED, analyse=False)
+
+
 def _looked(bundle: Bundle, crate_needed: bool, analyse: bool) -> list[Check]:
     described = Check("run")
     with described.reading():

@@ -14,6 +14,7 @@ from numdev.bundle.layout import SUFFIX
 from numdev.cli import options
 from numdev.cli.answering import chosen_run
 from numdev.cli.bundle_diff import diff
+from numdev.cli.bundle_merge import merge
 from numdev.cli.bundle_rerun import run_again
 from numdev.cli.bundle_verify import sign, verify
 from numdev.errors import InvalidInput, Problem
@@ -78,4 +79,5 @@ def create(
 app.command("rerun")(run_again)
 app.command("diff")(diff)
 app.command("verify")(verify)
+app.command("merge")(merge)
 app.command("sign")(sign)

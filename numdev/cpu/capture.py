@@ -15,7 +15,7 @@ from pydantic import Field
 from numdev.cpu import dump
 from numdev.cpu.features import present
 from numdev.cpu.fingerprint import fingerprint
-from numdev.cpu.host import Host, host, need_x86, readable
+from numdev.cpu.host import Host, host, kind, need_x86, readable
 from numdev.cpu.profile import Profile
 from numdev.errors import InvalidInput, Problem
 from numdev.files import read_bytes, write_json
@@ -39,6 +39,9 @@ _SUBLEAVES = frozenset(
 )
 # Lists of levels: a sub-leaf beyond the last has the type 0 in ECX, and repeats the number that it was asked by.
 _LEVELS = (0xB, 0x1F, 0x80000026)
+
+# The fact of a capture that says which processor it is where CPUID, and so the capture, has another.
+PROCESSOR = "processor"
 
 _LEAF = re.compile(" ".join([r"([0-9A-Fa-f]{1,8})"] * 6))
 # What a stranger's file says is printed on a terminal.
@@ -83,6 +86,7 @@ def capture() -> Capture:
         "libc": " ".join(platform.libc_ver()),
         "microcode": _cpuinfo("microcode"),
         "hypervisor": _hypervisor(here),
+        PROCESSOR: _processor(here),
     }
     known = {key: value for key, value in facts.items() if value}
     return Capture(whole_table(Cpuid()), known, fingerprint(here.features))
@@ -123,6 +127,14 @@ def _cpuinfo(key: str) -> str:
     except OSError:
         pass
     return ""
+
+
+def _processor(here: Host) -> str:
+    """The processor by the kernel, which no profile changes, where CPUID says another one: then this machine itself is shown as another."""
+    names = ("vendor_id", "cpu family", "model", "stepping")
+    told = [_cpuinfo(name) for name in names]
+    real = kind(*told)
+    return real if all(told) and real != kind(here.vendor, *here.family_model_stepping) else ""
 
 
 def _hypervisor(here: Host) -> str:

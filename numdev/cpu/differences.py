@@ -14,6 +14,7 @@ _FACTS = {
     "libc": "libc",
     "hypervisor": "hypervisor",
     "emulator": "emulator",
+    "processor": "processor by the kernel",
 }
 
 _LEAVES = 6

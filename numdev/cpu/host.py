@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -88,6 +89,13 @@ class Host:
 def readable(data: bytes) -> str:
     """A name in registers, up to its end; what is no printable ASCII, as a hostile dump may have it, as `?`."""
     return "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in data.split(b"\0")[0])
+
+
+def kind(vendor: object, family: object, model: object, stepping: object) -> str:
+    """A processor's kind in a word, `intel-6-207-2`: lower-case letters, digits and signs, whatever a record says."""
+    short = str(VENDORS.get(str(vendor), vendor))
+    parts = (re.sub(r"[^a-z0-9]+", "-", str(part)[:20].lower()).strip("-") for part in (short, family, model, stepping))
+    return "-".join(part or "none" for part in parts)
 
 
 def read_leaves(real: Cpuid) -> dict[tuple[int, int], Registers]:

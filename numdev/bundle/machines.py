@@ -1,0 +1,141 @@
+"""The machine that a bundle's cells ran on, as its records and its capture tell it: what the level of `host` that it becomes stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from numdev.bundle import layout
+from numdev.bundle.reading import Bundle
+from numdev.bundle.survey import mapping
+from numdev.cpu.capture import PROCESSOR, Capture, capture_of
+from numdev.cpu.host import kind
+from numdev.errors import InvalidInput, Problem
+from numdev.run.runfile import Host
+
+# Of one fact that has several values on one machine, as many are told.
+_FEW = 4
+CODE, SHOWING = "numdev's code in the cell", "the way of showing profiles"
+_SYSTEM = ("kernel", "microcode", "hypervisor")
+
+
+def host_of(bundle: Bundle) -> Host:
+    """The machine of a bundle that was not merged.
+
+    Raises:
+        InvalidInput: its cells ran on several processors, so that they are no machine's.
+    """
+    found: dict[str, dict[str, None]] = {}
+    platforms: dict[str, dict[str, Any]] = {}
+    for causes, environment, realised in _told(bundle):
+        if digest := str(causes.get("platform", "")):
+            platforms.setdefault(digest, mapping(environment.get("platform")))
+        for name, value in _facts(causes, environment, realised):
+            found.setdefault(name, {})[value] = None
+    if len(platforms) > 1:
+        brands = ", ".join(sorted(str(one.get("brand", "unnamed"))[:60] for one in platforms.values()))
+        what = f"its cells ran on {len(platforms)} processors ({ascii(brands)[1:-1][:200]}), so they are not one host's"
+        raise InvalidInput("The bundles cannot be merged.", [Problem(bundle.where, what)])
+    platform, told = next(iter(platforms.items()), ("", {}))
+    member = f"platforms/{platform}.json"
+    captured = _capture(bundle, member)
+    facts = {name: _few(values) for name, values in found.items()}
+    facts |= {name: captured.facts[name] for name in _SYSTEM if name in captured.facts}
+    if "libc" in captured.facts:
+        facts.setdefault("libc", captured.facts["libc"])
+    shown, real = _kind(told), captured.facts.get(PROCESSOR, "")
+    declared = bool(real) and real != shown
+    return Host(
+        silicon=real if declared else shown,
+        declared=shown if declared else "",
+        fingerprint=captured.fingerprint,
+        facts={name[:300]: value[:300] for name, value in sorted(facts.items())},
+        bundle=bundle.description.name,
+        digest=bundle.digest,
+        date=bundle.description.date,
+        numdev=bundle.description.numdev,
+        run=bundle.description.run,
+        platform=platform[:300],
+        capture=member if member in bundle.members else "",
+        refused=dict(bundle.run.refused),
+    )
+
+
+def _told(bundle: Bundle) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
+    """What each kind of record says; of many that have their facts in common, once."""
+    seen = set()
+    for cell in bundle.cells():
+        key = (cell.causes, cell.environment, cell.realised)
+        if cell.status == "missing" or key in seen:
+            continue
+        seen.add(key)
+        yield tuple(mapping(bundle.facts[name]) if name and name in bundle.facts else {} for name in key)
+
+
+def _facts(
+    causes: Mapping[str, Any], environment: Mapping[str, Any], realised: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    """(name, value) of all that may differ between two machines and change a result."""
+    rung = mapping(environment.get("profile")).get("rung")
+    for name, value in (
+        ("engine", environment.get("engine")),
+        ("kernel", environment.get("kernel")),
+        ("libc", realised.get("libc")),
+        ("Python", realised.get("python")),
+        ("emulator", mapping(environment.get("profile")).get("emulator")),
+        (SHOWING, rung),
+        (CODE, str(causes.get("worker", ""))[:12]),
+    ):
+        if isinstance(value, str) and value:
+            yield name, value
+
+
+def _few(values: Iterable[str]) -> str:
+    some = sorted(values)
+    more = f" and {len(some) - _FEW} more" if len(some) > _FEW else ""
+    return ", ".join(value[:60] for value in some[:_FEW]) + more
+
+
+def _capture(bundle: Bundle, member: str) -> Capture:
+    if member not in bundle.members:
+        return Capture({})
+    return capture_of(bundle.read(member), f"{bundle.where}: {member}")
+
+
+def _kind(told: Mapping[str, Any]) -> str:
+    """A processor by its record; "" where that does not say it."""
+    if {"vendor", "family", "model", "stepping"} <= told.keys():
+        return kind(told["vendor"], told["family"], told["model"], told["stepping"])
+    if {"architecture", "vendor", "part"} <= told.keys():
+        return kind(told["architecture"], told["vendor"], told["part"], told.get("revision", ""))
+    return ""
+
+
+def named(hosts: Iterable[Host]) -> list[str]:
+    """The level of each host, in their order: by its silicon, and where several have the same, by their bundles.
+
+    What a host is called does not depend on the order, but on who else is there.
+    """
+    hosts = list(hosts)
+    levels = [_silicon(host) for host in hosts]
+    for more in (lambda host: host.bundle, lambda host: host.digest[:8]):
+        twice = {level for level in levels if levels.count(level) > 1}
+        levels = [
+            f"{level}-{more(host)}" if level in twice else level for level, host in zip(levels, hosts, strict=True)
+        ]
+    return levels
+
+
+def _silicon(host: Host) -> str:
+    silicon = host.silicon or "unknown"
+    return f"{silicon}-as-{host.declared}" if host.declared else silicon
+
+
+def said_twice(bundles: Iterable[Bundle]) -> Iterator[str]:
+    """Which bundles have the very same lines, to the last measured second: that is one run, and no repeat of it."""
+    by: dict[tuple[str, str], list[str]] = {}
+    for bundle in bundles:
+        by.setdefault((bundle.sums[layout.CELLS], bundle.sums[layout.FACTS]), []).append(bundle.description.name)
+    for names in by.values():
+        if len(names) > 1:
+            yield f"{' and '.join(sorted(names))} have the same records, to the measured times: one run, it seems, and no repeat."
