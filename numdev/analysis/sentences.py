@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from numdev.analysis.classes import Cell, Partition
@@ -22,6 +23,7 @@ TITLES = {
 FACTS = {"simd": "SIMD level", "vendor": "vendor"}
 # More names than this are a list to look up and not a sentence.
 MOST_NAMES = 6
+_NUMBERED = re.compile(r"[a-z0-9]+-[0-9]+-[0-9]+-[0-9]+")
 
 
 def title(factor: str) -> str:
@@ -33,7 +35,8 @@ def short_names(levels: Sequence[str]) -> dict[str, str]:
     `onnxruntime-1.32`.
     """
     heads = {level.rpartition("-")[0] for level in levels}
-    shared = len(levels) > 1 and len(heads) == 1 and heads != {""}
+    # Of a processor's family, model and stepping (`intel-6-207-2`), no part says anything alone.
+    shared = len(levels) > 1 and len(heads) == 1 and heads != {""} and not any(map(_NUMBERED.match, levels))
     return {level: level.rpartition("-")[2] if shared else level for level in levels}
 
 

@@ -168,21 +168,22 @@ class Cells:
 
     def _platform(self, record: Record, where: str) -> None:
         """The processor that its record tells is the one whose capture is there."""
-        bundle, digest = self._bundle, str(record.causes["platform"])
-        member = f"platforms/{digest}.json"
+        bundle, host = self._bundle, self._bundle.run.hosts.get(str(record.factors.get(HOST, "")))
+        # Of one kind of processor, each host of a merged run has a capture of its own.
+        member = host.capture if host and host.capture else f"platforms/{record.causes['platform']}.json"
         if member not in bundle.members:
             self.check.note("no capture of the processor of some cells is in it: only what their records say of it")
             return
-        if digest not in self._hosts:
+        if member not in self._hosts:
             try:
-                self._hosts[digest] = processor(bundle, member)
+                self._hosts[member] = processor(bundle, member)
             except InvalidInput:
                 # That is said where captures are looked at.
-                self._hosts[digest] = None
-        host, told = self._hosts[digest], record.environment.get("platform")
-        if host is None or not isinstance(told, dict):
+                self._hosts[member] = None
+        real, told = self._hosts[member], record.environment.get("platform")
+        if real is None or not isinstance(told, dict):
             return
-        facts = host.facts()
+        facts = real.facts()
         for key in sorted(told.keys() & facts.keys()):
             if told[key] != facts[key] and not replaced(told[key]):
                 self.check.wrong(where, f"{key} of its processor is not as in {member}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from numdev.analysis import HOST
 from numdev.bundle import layout
+from numdev.bundle.found import Check, some
 from numdev.bundle.reading import Bundle
 from numdev.bundle.survey import mapping
 from numdev.cpu.capture import PROCESSOR, Capture, capture_of
@@ -19,15 +21,19 @@ CODE, SHOWING = "numdev's code in the cell", "the way of showing profiles"
 _SYSTEM = ("kernel", "microcode", "hypervisor")
 
 
-def host_of(bundle: Bundle) -> Host:
-    """The machine of a bundle that was not merged.
+def host_of(bundle: Bundle, level: str = "", capture: str = "") -> Host:
+    """The machine of a bundle's cells.
+
+    Args:
+        level: of a bundle that was merged, the level of `host` whose cells are meant.
+        capture: the member that is its capture; by default the one that its processor names.
 
     Raises:
         InvalidInput: its cells ran on several processors, so that they are no machine's.
     """
     found: dict[str, dict[str, None]] = {}
     platforms: dict[str, dict[str, Any]] = {}
-    for causes, environment, realised in _told(bundle):
+    for causes, environment, realised in _told(bundle, level):
         if digest := str(causes.get("platform", "")):
             platforms.setdefault(digest, mapping(environment.get("platform")))
         for name, value in _facts(causes, environment, realised):
@@ -37,7 +43,7 @@ def host_of(bundle: Bundle) -> Host:
         what = f"its cells ran on {len(platforms)} processors ({ascii(brands)[1:-1][:200]}), so they are not one host's"
         raise InvalidInput("The bundles cannot be merged.", [Problem(bundle.where, what)])
     platform, told = next(iter(platforms.items()), ("", {}))
-    member = f"platforms/{platform}.json"
+    member = capture or f"platforms/{platform}.json"
     captured = _capture(bundle, member)
     facts = {name: _few(values) for name, values in found.items()}
     facts |= {name: captured.facts[name] for name in _SYSTEM if name in captured.facts}
@@ -61,15 +67,19 @@ def host_of(bundle: Bundle) -> Host:
     )
 
 
-def _told(bundle: Bundle) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
+def _told(bundle: Bundle, level: str) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
     """What each kind of record says; of many that have their facts in common, once."""
     seen = set()
     for cell in bundle.cells():
-        key = (cell.causes, cell.environment, cell.realised)
+        key = (cell.causes, cell.environment, cell.realised, cell.declared if level else None)
         if cell.status == "missing" or key in seen:
             continue
         seen.add(key)
-        yield tuple(mapping(bundle.facts[name]) if name and name in bundle.facts else {} for name in key)
+        causes, environment, realised, declared = (
+            mapping(bundle.facts[name]) if name and name in bundle.facts else {} for name in key
+        )
+        if not level or declared.get(HOST) == level:
+            yield causes, environment, realised
 
 
 def _facts(
@@ -139,3 +149,23 @@ def said_twice(bundles: Iterable[Bundle]) -> Iterator[str]:
     for names in by.values():
         if len(names) > 1:
             yield f"{' and '.join(sorted(names))} have the same records, to the measured times: one run, it seems, and no repeat."
+
+
+def checked(bundle: Bundle) -> Check:
+    """Whether the hosts that a merged run tells of are those of its cells and captures; from which bundles they are, nothing shows."""
+    check, run = Check("hosts"), bundle.run
+    if set(run.hosts) != set(run.factors.get(HOST, ())):
+        check.wrong(layout.RUN, "its hosts are not the levels of its factor host")
+        return check
+    for level, told in run.hosts.items():
+        with check.reading():
+            if told.capture and told.capture not in bundle.members and told.capture not in bundle.description.left_out:
+                check.wrong(layout.RUN, f"the capture of {level!a} is missing: {told.capture[:100]!a}")
+            there = told.capture in bundle.members
+            found = host_of(bundle, level, told.capture)
+            for key in ("silicon", "declared", "fingerprint", "facts", "platform"):
+                # What only a capture says cannot be seen without it.
+                if getattr(found, key) != getattr(told, key) and (there or key == "platform" or not told.capture):
+                    check.wrong(layout.RUN, f"{key} of the host {level!a} is not that of its cells and its capture")
+    check.what = some(len(run.hosts), "host")
+    return check

@@ -84,6 +84,14 @@ def _opened(paths: Sequence[Path]) -> list[Bundle]:
             found.append(Bundle(path))
         except InvalidInput as error:
             errors.append(error)
+    by: dict[str, list[str]] = {}
+    for bundle in found:
+        by.setdefault(bundle.digest, []).append(bundle.where)
+    twice = [
+        Problem(", ".join(some), "is one bundle, named twice", "name it once") for some in by.values() if len(some) > 1
+    ]
+    if twice:
+        errors.append(InvalidInput(CANNOT, twice))
     if errors:
         for bundle in found:
             bundle.close()
@@ -184,7 +192,10 @@ class _Records:
     def _moved(self, line: Line) -> tuple[str, str]:
         level = line.part.level
         if line.record is None:
-            return line.cell.digest, celldigests.unvouched(line.cell.digest, level)
+            # It was never run, so that nothing names it but what was asked for.
+            levels = {key: level for key, level in line.factors.items() if key != HOST}
+            digest = digests.of_json([line.workload, levels, line.cell.replicate, line.cell.reference])
+            return digest, celldigests.unvouched(digest, level)
         return celldigests.moved(line.record, line.part.source, level)
 
     def _record(self, line: Line, digest: str) -> Record:

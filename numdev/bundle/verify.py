@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from numdev.bundle import layout, partcheck
+from numdev.bundle import layout, machines, partcheck
 from numdev.bundle.answercheck import analysis
 from numdev.bundle.cellcheck import Cells
 from numdev.bundle.cratecheck import crate
@@ -179,6 +179,8 @@ def _looked(bundle: Bundle, crate_needed: bool, analyse: bool) -> list[Check]:
     checks = [described, stacks, partcheck.tables(bundle)]
     for name, look in (("workloads", lambda: partcheck.workloads(bundle)), ("cells", Cells(bundle, found, locked).all)):
         checks.append(_guarded(name, look))
+    if bundle.run.hosts:
+        checks.append(_guarded("hosts", lambda: machines.checked(bundle)))
     if analyse:
         checks.append(analysis(bundle))
     checks.append(crate(bundle, crate_needed))

@@ -83,6 +83,12 @@ def lay_out(bundle: Bundle, folder: Path, models: Path | None = None) -> Workspa
     """
     run = bundle.run
     place = f"{bundle.where}: {layout.RUN}"
+    if run.hosts:
+        of = ", ".join(sorted({ascii(host.bundle)[1:-1] for host in run.hosts.values()}))
+        what = f"its cells are of {len(run.hosts)} hosts, and no machine is all of them"
+        raise InvalidInput(
+            f"{bundle.where} cannot be run.", [Problem(place, what, f"run those that it was merged from: {of}")]
+        )
     asked = yamlfile.validate(MatrixFile, run.source, f"{place}: source")
     described = {
         name: yamlfile.validate(Described, told, f"{place}: workloads.{name}")

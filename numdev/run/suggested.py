@@ -26,6 +26,12 @@ def matrix_text(run: Run, cells: list[dict[str, str]]) -> str:
         StoreFailed: the run was written by a numdev that did not keep its matrix.
         InvalidInput: a workload of the run is not in its matrix.
     """
+    if run.hosts:
+        what = "its hosts are machines, and no matrix sets them"
+        raise InvalidInput(
+            f"The run {run.matrix} cannot be added to.",
+            [Problem("host", what, "run the matrix on each host, and merge bundles of that")],
+        )
     if not run.source:
         raise StoreFailed(
             f"The run {run.matrix} does not hold its matrix.", "an older numdev wrote it", "Run the matrix again."
