@@ -40,12 +40,15 @@ finally:
 """
 
 
-def large(folder: Path, gigabytes: float, classes: int) -> Path:
-    """A bundle of about that size: workloads of six cells, whose outputs are a little different in each class."""
-    made.a_store(folder / "store")
+def large(folder: Path, gigabytes: float, classes: int, brand: str = "Made by hand", seed: int = 1) -> Path:
+    """A bundle of about that size: workloads of six cells, whose outputs are a little different in each class.
+
+    brand: of its processor. seed: of its outputs.
+    """
+    made.a_store(folder / "store", brand=brand)
     store = Store.open(folder / "store")
     small = Run.model_validate(store.run("m"))
-    host, random = made.processor("Made by hand"), np.random.default_rng(1)
+    host, random = made.processor(brand), np.random.default_rng(seed)
     workloads = {}
     count = max(1, round(gigabytes * 2**30 / (classes * 4 * SIZE)))
     cells = []

@@ -93,13 +93,22 @@ class Incoming:
         return place
 
     def settle(self) -> None:
-        """Puts everything in its place: from here on it is a part of the store."""
-        with files.storage_errors(self._store.folder):
-            for entry in sorted(os.listdir(self._folder)):
-                kind, _, sha256 = entry.partition("-")
-                target = self._store.tensor(sha256) if kind == "tensor" else self._store.file(sha256)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(self._folder / entry, target)
+        """Puts everything in its place, once it is on the disk: from here on it is a part of the store."""
+        with files.storage_errors(self._store.folder), ThreadPoolExecutor(_HANDS) as pool:
+            names = iter(sorted(os.listdir(self._folder)))
+            while batch := list(islice(names, _BATCH)):
+                list(pool.map(self._settled, batch))
+
+    def _settled(self, entry: str) -> None:
+        kind, _, sha256 = entry.partition("-")
+        target = self._store.tensor(sha256) if kind == "tensor" else self._store.file(sha256)
+        handle = os.open(self._folder / entry, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(self._folder / entry, target)
 
 
 def materials(joined: Joined) -> dict[str, str]:
