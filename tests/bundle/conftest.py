@@ -44,13 +44,22 @@ def tensor(store: Store, values: list[float]) -> Output:
     return Output(name="y", dtype="float32", shape=[len(values)], tensor=name)
 
 
-def a_store(folder: Path, shift: float = 0.0, brand: str = "Made by hand", repeats: int = 1) -> Store:
-    """A store with the run `m`. `shift` moves every output, `brand` is the machine's."""
+def a_store(
+    folder: Path,
+    shift: float = 0.0,
+    brand: str = "Made by hand",
+    repeats: int = 1,
+    facts: dict | None = None,
+    fingerprint: dict | None = None,
+) -> Store:
+    """A store with the run `m`. `shift` moves every output, `brand` is the machine's, `facts` and `fingerprint` its capture's."""
     store = Store.open(folder, create=True)
     texts = {profile: table(profile).encode() for profile in PROFILES}
     materials = {f"tables/{digests.of_bytes(text)}.txt": store.put_file(text) for text in texts.values()}
     host = processor(brand)
-    materials[f"platforms/{host.digest}.json"] = store.put_file(digests.canonical(Capture(host.leaves).json()) + b"\n")
+    materials[f"platforms/{host.digest}.json"] = store.put_file(
+        digests.canonical(Capture(host.leaves, facts or {}, fingerprint or {}).json()) + b"\n"
+    )
     for stack in STACKS:
         materials[f"stacks/{stack}/stack.yaml"] = store.put_file(STACK.encode())
         materials[f"stacks/{stack}/requirements.lock"] = store.put_file(LOCK.encode())
