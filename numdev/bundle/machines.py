@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from numdev import digests
 from numdev.analysis import HOST
 from numdev.bundle import layout
 from numdev.bundle.found import Check, some
 from numdev.bundle.reading import Bundle
 from numdev.bundle.survey import mapping
+from numdev.cpu import essence
 from numdev.cpu.capture import PROCESSOR, Capture, capture_of
 from numdev.cpu.host import kind
 from numdev.errors import InvalidInput, Problem
@@ -151,6 +153,21 @@ def said_twice(bundles: Iterable[Bundle]) -> Iterator[str]:
             yield f"{' and '.join(sorted(names))} have the same records, to the measured times: one run, it seems, and no repeat."
 
 
+def alike(bundles: Iterable[Bundle]) -> dict[str, str]:
+    """CPUID tables that told programs the same and are not the same, as on hosts of two kinds; each with what stands for it."""
+    by: dict[str, dict[str, None]] = {}
+    seen: set[str] = set()
+    for bundle in bundles:
+        for name in bundle.members:
+            if name.startswith("tables/") and name not in seen:
+                seen.add(name)
+                told = essence(bundle.read(name).decode("ascii", "replace"))
+                # What is no table is told where a bundle is verified.
+                if told is not None:
+                    by.setdefault(digests.of_bytes(told.encode("ascii")), {})[name[7:71]] = None
+    return {table: stands for stands, tables in sorted(by.items()) if len(tables) > 1 for table in sorted(tables)}
+
+
 def checked(bundle: Bundle) -> Check:
     """Whether the hosts that a merged run tells of are those of its cells and captures; from which bundles they are, nothing shows."""
     check, run = Check("hosts"), bundle.run
@@ -167,5 +184,9 @@ def checked(bundle: Bundle) -> Check:
                 # What only a capture says cannot be seen without it.
                 if getattr(found, key) != getattr(told, key) and (there or key == "platform" or not told.capture):
                     check.wrong(layout.RUN, f"{key} of the host {level!a} is not that of its cells and its capture")
+    found = alike([bundle])
+    left_out = any(name.startswith("tables/") for name in bundle.description.left_out)
+    if found != run.alike and not left_out:
+        check.wrong(layout.RUN, "the CPUID tables that it says to be alike are not those that are")
     check.what = some(len(run.hosts), "host")
     return check

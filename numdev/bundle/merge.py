@@ -14,9 +14,9 @@ from typing import Any
 
 from numdev import digests
 from numdev.analysis import HOST
-from numdev.bundle import celldigests, layout, verify
+from numdev.bundle import celldigests, layout, machines, verify
 from numdev.bundle.joined import CANNOT, Joined, Line
-from numdev.bundle.merging import Incoming, alike, materials
+from numdev.bundle.merging import Incoming, materials
 from numdev.bundle.reading import Bundle
 from numdev.errors import BundleFailed, InvalidInput, Problem, StoreFailed
 from numdev.run.runfile import Run, RunCell
@@ -126,7 +126,9 @@ def _merged(bundles: list[Bundle], before: list[Any], store: Store, name: str, s
             raise BundleFailed("A bundle is not what it says, so nothing was merged.", problems)
         joined = Joined(bundles)
         kept = materials(joined)
-        run = joined.run(_name(bundles, name)).model_copy(update={"materials": kept, "alike": alike(joined)})
+        run = joined.run(_name(bundles, name)).model_copy(
+            update={"materials": kept, "alike": machines.alike(joined.bundles)}
+        )
         if [_state(bundle) for bundle in bundles] != before:
             raise BundleFailed(CANNOT, [Problem("bundles", "one was changed while it was read")])
         records = _Records(store)

@@ -6,21 +6,18 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from numdev import digests, files
+from numdev import files
 from numdev.bundle import layout
 from numdev.bundle.found import Check, some
 from numdev.bundle.joined import Joined
 from numdev.bundle.reading import Bundle
-from numdev.errors import InvalidInput
 from numdev.spec.stack import BASES
 from numdev.store import Store
-from numdev.worker.cpuid import TableError, parse
 
 # Files that are on their way at a time: hashing needs no Python, so two of them take two processors.
 _HANDS, _BATCH = 2, 64
@@ -139,26 +136,3 @@ def materials(joined: Joined) -> dict[str, str]:
                 update={"capture": name if found[name] == sha256 else f"profiles/{sha256}.json"}
             )
     return {name: sha256 for name, sha256 in sorted(found.items()) if layout.limit(name) is not None}
-
-
-def alike(joined: Joined) -> dict[str, str]:
-    """CPUID tables that answer alike and differ in how they are shown: by faulting, or by rewriting."""
-    by: dict[str, dict[str, None]] = {}
-    for bundle, name in _tables(joined):
-        try:
-            table = parse(bundle.read(name).decode("ascii"))
-        except (UnicodeDecodeError, TableError, InvalidInput):
-            # That is told where a bundle is verified.
-            continue
-        table.rewritten = False
-        by.setdefault(digests.of_bytes(table.text().encode("ascii")), {})[name[7:71]] = None
-    return {table: stands for stands, some_ in sorted(by.items()) if len(some_) > 1 for table in sorted(some_)}
-
-
-def _tables(joined: Joined) -> Iterator[tuple[Bundle, str]]:
-    seen = set()
-    for bundle in joined.bundles:
-        for name in bundle.members:
-            if name.startswith("tables/") and name not in seen:
-                seen.add(name)
-                yield bundle, name

@@ -2,7 +2,7 @@
 
 from numdev.cpu import emulated, foreign, knobs
 from numdev.cpu.capture import Capture, capture, profile_of, read_capture
-from numdev.cpu.differences import differences, silicon, tables
+from numdev.cpu.differences import differences, essence, silicon, tables
 from numdev.cpu.emulated import Emulated
 from numdev.cpu.foreign import Foreign
 from numdev.cpu.host import VENDORS, Host, OtherHost, host, need_x86, only_here
@@ -37,6 +37,7 @@ __all__ = [
     "dispatch",
     "emulated",
     "enforced",
+    "essence",
     "file_of",
     "find",
     "foreign",

@@ -18,6 +18,8 @@ _FACTS = {
 }
 
 _LEAVES = 6
+# Leaves in which a core tells its number, and the one whose EAX is the size of addresses.
+_NUMBERS, _ADDRESSES = frozenset((0xB, 0x1F, 0x8000001E)), 0x80000008
 
 
 def differences(one: Capture, other: Capture) -> list[str]:
@@ -49,6 +51,29 @@ def tables(one: str, other: str) -> list[str] | None:
         ways = ["by rewriting CPUID" if table.rewritten else "by CPUID faulting" for table in (first, second)]
         said.append(f"shown: {' | '.join(ways)}")
     return said
+
+
+def essence(text: str) -> str | None:
+    """A table without what no library chooses its arithmetic by: tables equal in this told programs the same. None where it is no table.
+
+    Left out are how it is shown (by faulting or rewriting), how many bits addresses have, the numbers of cores, and incidental features: these
+    come from the host, so that no two kinds of host show quite the same table of a profile.
+    """
+    try:
+        table = cpuid.parse(text)
+    except cpuid.TableError:
+        return None
+    values = {key: list(row) for key, row in table.values.items() if key[0] not in _NUMBERS}
+    for name in INCIDENTAL & FEATURES.keys():
+        leaf, subleaf, register, bit = FEATURES[name]
+        for key in ((leaf, subleaf), (leaf, None)):
+            if key in values:
+                values[key][register] &= ~(1 << bit)
+    for key, row in values.items():
+        if key[0] == _ADDRESSES:
+            row[0] = 0
+    passed = table.passed - _NUMBERS
+    return cpuid.Table({key: (a, b, c, d) for key, (a, b, c, d) in values.items()}, table.masks, passed).text()
 
 
 def _shown_by(table: cpuid.Table) -> frozenset[str]:

@@ -90,7 +90,7 @@ class Run(yamlfile.Strict):
     hosts: dict[str, Host] = Field(default={}, description="the machines of a merged run, by level of `host`")
     joined: list[str] = Field(default=[], description="of a merged run, what did not match and what became of it")
     alike: dict[str, str] = Field(
-        default={}, description="CPUID tables that answer alike and are shown in other ways: what stands for them"
+        default={}, description="CPUID tables that told programs the same and are not equal: what stands for them"
     )
 
     def unmerged(self) -> set[str]:
