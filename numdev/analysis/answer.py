@@ -139,7 +139,9 @@ def _workload(
         if one.factor == SILICON:
             said += [Sentence(about=SILICON, text=text) for text in silicon_sentences(part, observations)]
         if one.factor == HOST and compared:
-            said += [Sentence(about=HOST, text=text) for text in host_sentences(compared, part)]
+            said += [
+                Sentence(about=HOST, text=text) for text in host_sentences(compared, part, repeated.comparisons > 0)
+            ]
     said.append(Sentence(about="run-to-run", text=repeats_sentence(repeated)))
     if repeated.inside:
         said.append(Sentence(about="in-process", text=inside_sentence(repeated)))

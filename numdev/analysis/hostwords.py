@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 from numdev.analysis.classes import Partition
 from numdev.analysis.dispatch import PARTS, PROFILE, shown
@@ -19,6 +20,7 @@ from numdev.analysis.hosts import (
     Conflict,
     Host,
     Hosts,
+    apart,
 )
 from numdev.analysis.sentences import listed, plural
 
@@ -32,9 +34,9 @@ _TOLD = {
 }
 
 
-def host_sentences(found: Hosts, part: Partition) -> list[str]:
-    """What follows for a person, one thing a sentence."""
-    said = [_compared(one) for one in found.compared]
+def host_sentences(found: Hosts, part: Partition, repeated: bool) -> list[str]:
+    """What follows for a person, one thing a sentence. repeated: whether it was measured what differs from run to run."""
+    said = [_compared(one, repeated) for one in found.compared]
     if found.alone:
         each = [f"{plural(count, 'cell')} on {level}" for level, count in found.alone.items()]
         said.append(f"not compared, for only one host has a class there: {listed(each)}")
@@ -46,12 +48,12 @@ def host_sentences(found: Hosts, part: Partition) -> list[str]:
     return said
 
 
-def _compared(one: Compared) -> str:
-    count = f"{one.differ} of {plural(one.pairs, 'pair')} {'differs' if one.differ == 1 else 'differ'}"
+def _compared(one: Compared, repeated: bool) -> str:
+    count = f"{one.differ} of {plural(one.pairs, 'pair')} differ"
     if one.told == TOGETHER and one.silicon in (VARIED, UNKNOWN):
         return _together(one, count)
     text = f"where {_TOLD[one.told]}, {count}"
-    return f"{text}: {_cause(one) if one.differ else _nothing(one)}"
+    return f"{text}: {_cause(one, repeated) if one.differ else _nothing(one)}"
 
 
 def _nothing(one: Compared) -> str:
@@ -65,7 +67,7 @@ def _nothing(one: Compared) -> str:
     return what[one.silicon]
 
 
-def _cause(one: Compared) -> str:
+def _cause(one: Compared, repeated: bool) -> str:
     """Of pairs that differ: everything that may be the reason, and what is not."""
     seen = f" (they compute {listed(one.fingerprints)} differently)" if one.fingerprints else ""
     not_silicon = {
@@ -82,6 +84,8 @@ def _cause(one: Compared) -> str:
         may.append(f"what else differs between the hosts ({listed(one.also)})")
     if one.unrecorded:
         may.append(f"what is not recorded of both ({listed(one.unrecorded)})")
+    if not repeated:
+        may.append("chance, for each cell ran once")
     if not may:
         may.append("something that no record has")
     text = " ".join(filter(None, (not_silicon.get(one.silicon, ""), f"of {', or of '.join(may)}")))
@@ -117,7 +121,7 @@ def hosts_in_short(hosts: Mapping[str, Host], workloads: Mapping[str, Hosts | No
     compared = [each for one in found for each in one.compared]
     if "" in kinds:
         said.append("Of some hosts it is not recorded which silicon they have.")
-    elif len(kinds) == 1 and not any(one.silicon == VARIED for one in compared):
+    elif len(kinds) == 1 and not any(apart(*pair) for pair in combinations(hosts.values(), 2)):
         said.append("All hosts have the same silicon: no difference here can be of silicon.")
     held = [one for one in compared if one.told in (HELD, UNREAD) and one.silicon == VARIED]
     if held:

@@ -18,6 +18,8 @@ TITLES = {
     "profile": "CPU",
     "silicon": "hardware (silicon)",
     "architecture": "hardware (architecture)",
+    # There is a level of `profile` that is called so, too.
+    "host": "host (machine)",
     **{name: f"CPU {name}" for name in PARTS},
 }
 FACTS = {"simd": "SIMD level", "vendor": "vendor"}

@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 
 from numdev import cpu
 from numdev.cpu import dump as dumps
-from numdev.cpu.capture import Capture, _topology
+from numdev.cpu.capture import Capture, _processor, _topology
 from numdev.cpu.dump import parse_dump
 from numdev.cpu.fingerprint import DAZ, DEFAULT, DENORMALS, FTZ, _inputs, _run, _tiny, fingerprint
+from numdev.cpu.host import Host
 from numdev.cpu.profile import Topology
 from numdev.cpu.table import build
 from numdev.errors import InvalidInput
 from numdev.worker.cpuid import Cpuid
+
+MACHINES = Path(__file__).resolve().parents[1] / "machines"
 
 NEW = """------[ Logical CPU #0 ]------
 CPUID 00000000: 0000000D-756E6547-6C65746E-49656E69 [GenuineIntel]
@@ -321,3 +324,30 @@ class TestDenormals:
         assert ("denormals-avx512" in found) == ("avx512f" in features)
         widths = {found[name] for name in ("denormals", "denormals-avx", "denormals-avx512") if name in found}
         assert len(widths) == 1, "of any width the bits are those of IEEE 754"
+
+
+def test_a_machine_that_is_shown_as_another_says_which_it_is(monkeypatch):
+    """The kernel knows the processor, whatever CPUID answers; and where both say the same, nothing more is said."""
+    told = {"vendor_id": "GenuineIntel", "cpu family": "6", "model": "207", "stepping": "2", "microcode": "0x1"}
+    monkeypatch.setattr("numdev.cpu.capture._cpuinfo", lambda key: told.get(key, ""))
+    leaves = {(0, 0): (1, 0x756E6547, 0x6C65746E, 0x49656E69), (1, 0): (0x000306F2, 0, 0, 0)}
+    assert _processor(Host(leaves, "")) == "intel-6-207-2"
+    leaves[1, 0] = (0x000C06F2, 0, 0, 0)
+    assert _processor(Host(leaves, "")) == ""
+    del told["stepping"]
+    leaves[1, 0] = (0x000306F2, 0, 0, 0)
+    assert _processor(Host(leaves, "")) == ""
+
+
+@pytest.mark.parametrize("name", ["haswell", "sandybridge", "zen2"])
+def test_hosts_of_all_kinds_tell_programs_the_same(name):
+    """Not quite the same table, for address sizes and incidental features are the host's; but the same to choose by."""
+    hosts = [Host(cpu.read_capture(MACHINES / f"{each}.json").leaves, "") for each in ("intel-6-207-2", "amd-25-17-1")]
+    texts = [cpu.shown(name, host).table.text() for host in hosts]
+    assert texts[0] != texts[1]
+    assert cpu.essence(texts[0]) == cpu.essence(texts[1])
+    others = [cpu.shown(other, hosts[0]).table.text() for other in ("haswell", "sandybridge", "zen2") if other != name]
+    assert cpu.essence(texts[0]) not in map(cpu.essence, others)
+    rewritten = texts[0].replace("numdev-cpuid 1\n", "numdev-cpuid 1\nrewritten\n")
+    assert cpu.essence(rewritten) == cpu.essence(texts[0])
+    assert cpu.essence(rewritten.replace("rewritten", "what")) is None
