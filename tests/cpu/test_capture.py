@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -329,7 +330,7 @@ class TestDenormals:
 def test_a_machine_that_is_shown_as_another_says_which_it_is(monkeypatch):
     """The kernel knows the processor, whatever CPUID answers; and where both say the same, nothing more is said."""
     told = {"vendor_id": "GenuineIntel", "cpu family": "6", "model": "207", "stepping": "2", "microcode": "0x1"}
-    monkeypatch.setattr("numdev.cpu.capture._cpuinfo", lambda key: told.get(key, ""))
+    monkeypatch.setattr(sys.modules["numdev.cpu.capture"], "_cpuinfo", lambda key: told.get(key, ""))
     leaves = {(0, 0): (1, 0x756E6547, 0x6C65746E, 0x49656E69), (1, 0): (0x000306F2, 0, 0, 0)}
     assert _processor(Host(leaves, "")) == "intel-6-207-2"
     leaves[1, 0] = (0x000C06F2, 0, 0, 0)
