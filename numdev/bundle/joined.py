@@ -12,6 +12,7 @@ from numdev.bundle import layout, machines
 from numdev.bundle.naming import Names
 from numdev.bundle.reading import Bundle
 from numdev.bundle.records import Records
+from numdev.bundle.stranger import plain
 from numdev.bundle.survey import mapping
 from numdev.errors import InvalidInput, Problem
 from numdev.run.runfile import Host, Run
@@ -19,6 +20,8 @@ from numdev.spec.cell import DEFAULTS
 from numdev.store import Record
 
 CANNOT = "The bundles cannot be merged."
+# Of a name, in characters.
+_LONGEST = 1000
 
 
 @dataclass
@@ -60,7 +63,8 @@ class Joined:
             part.level = level
         self.parts = sorted(parts, key=lambda part: part.level)
         for bundle in self.bundles:
-            self.notes += [note for note in bundle.run.joined if note not in self.notes]
+            told = (plain(note, 2000) for note in bundle.run.joined)
+            self.notes += [note for note in told if note not in self.notes]
         self.names = Names(self.bundles, {id(bundle): self.called(bundle) for bundle in self.bundles})
         self.notes += self.names.notes
         self.order = _order([bundle.run for bundle in self.bundles])
@@ -208,11 +212,11 @@ class Joined:
     def _told(self, field: str) -> dict[str, str]:
         """What hosts say of profiles or stacks, by name; where not all say the same, with the host."""
         values = [getattr(part.bundle.run, field) for part in self.parts]
-        if all(value == values[0] for value in values):
-            return values[0]
+        alike = all(value == values[0] for value in values)
         found = {}
         for part, value in zip(self.parts, values, strict=True):
-            found |= {key if part.was else f"{key} on {part.level}": why for key, why in value.items()}
+            for key, why in value.items():
+                found[key if alike or part.was else f"{key} on {part.level}"] = plain(why, 2000)
         return found
 
     def _reference(self, runs: Sequence[Run], stacks: Sequence[dict[str, str]]) -> dict[str, str]:
@@ -244,6 +248,13 @@ class Joined:
 
 def _parts(bundle: Bundle) -> list[Part]:
     run = bundle.run
+    names = [run.matrix, *run.workloads, *run.hosts, *run.refused, *run.lowered, *run.apart]
+    names += [name for key, levels in run.factors.items() for name in (key, *levels)]
+    names += [label for labels in run.labels.values() for label in labels]
+    if strange := [name for name in names if not name.isprintable() or len(name) > _LONGEST]:
+        # In the store they are shown by every command that reads it.
+        problems = [Problem(bundle.where, f"{plain(name, 60)!a} is no name that can be shown") for name in strange[:20]]
+        raise InvalidInput(CANNOT, problems)
     if not run.hosts:
         if HOST in run.factors:
             what = f"has a factor {HOST!r} that is not of machines"

@@ -10,6 +10,7 @@ from numdev.analysis import HOST
 from numdev.bundle import layout
 from numdev.bundle.found import Check, some
 from numdev.bundle.reading import Bundle
+from numdev.bundle.stranger import plain
 from numdev.bundle.survey import mapping
 from numdev.cpu import essence
 from numdev.cpu.capture import PROCESSOR, Capture, capture_of
@@ -57,7 +58,7 @@ def host_of(bundle: Bundle, level: str = "", capture: str = "") -> Host:
         silicon=real if declared else shown,
         declared=shown if declared else "",
         fingerprint=captured.fingerprint,
-        facts={name[:300]: value[:300] for name, value in sorted(facts.items())},
+        facts={plain(name): plain(value, 300) for name, value in sorted(facts.items())},
         bundle=bundle.description.name,
         digest=bundle.digest,
         date=bundle.description.date,
@@ -65,7 +66,7 @@ def host_of(bundle: Bundle, level: str = "", capture: str = "") -> Host:
         run=bundle.description.run,
         platform=platform[:300],
         capture=member if member in bundle.members else "",
-        refused=dict(bundle.run.refused),
+        refused={name: plain(why, 2000) for name, why in bundle.run.refused.items()},
     )
 
 

@@ -205,7 +205,11 @@ class _Records:
         factors = {**line.record.factors, HOST: line.part.level}
         if line.stack:
             factors["stack"] = line.stack
-        return line.record.model_copy(update={"digest": digest, "workload": line.workload, "factors": factors})
+        # What is in the store is shown by every command that reads it.
+        reason = "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in line.record.reason)
+        return line.record.model_copy(
+            update={"digest": digest, "workload": line.workload, "factors": factors, "reason": reason}
+        )
 
     def put(self, line: Line) -> None:
         if line.record is None:

@@ -108,7 +108,9 @@ def dispatch(realised: Mapping[str, Any]) -> dict[str, str]:
     }
     if isinstance(realised.get("numpy_dispatch"), list) and not found["numpy"]:
         found["numpy"] = "its baseline"
-    return {name: what for name, what in found.items() if what}
+    # It is shown to people, and may be a stranger's.
+    plain = {name: "".join(letter if letter.isprintable() else "?" for letter in what) for name, what in found.items()}
+    return {name: what for name, what in plain.items() if what}
 
 
 def words(value: Any) -> list[str]:

@@ -363,7 +363,9 @@ def test_into_a_store_that_is_there_a_changed_bundle_brings_nothing(bundled, tmp
 
 
 def forged_run(path: Path, change) -> None:
+    """The same bundle with another run.json, a manifest that fits, and no crate, which would tell."""
     parts = forging.changed(forging.parts_of(path), layout.RUN, change)
+    parts.pop(layout.CRATE)
     path.write_bytes(forging.archive(parts, folder=path.name.split(".")[0]))
 
 
@@ -372,12 +374,25 @@ def test_a_run_that_is_called_as_a_path_is_refused(bundled, tmp_path, name):
     good, bad = bundled("a"), bundled("b", brand="Another")
     parts = forging.changed(forging.parts_of(bad), layout.RUN, lambda run: run.update(matrix=name))
     parts = forging.changed(parts, layout.DESCRIPTION, lambda told: told.update(run=name))
-    parts.pop("ro-crate-metadata.json")
+    parts.pop(layout.CRATE)
     bad.write_bytes(forging.archive(parts, folder="b"))
     before = sorted(tmp_path.iterdir())
     with pytest.raises(InvalidInput):
         merge([good, bad], tmp_path / "both")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_names_that_write_on_a_terminal_are_refused(bundled, tmp_path):
+    good, bad = bundled("a"), bundled("b", brand="Another")
+
+    def change(run):
+        run["refused"]["\x1b[2Jprofile"] = "none"
+
+    forged_run(bad, change)
+    with pytest.raises(InvalidInput, match="is no name that can be shown") as failed:
+        merge([good, bad], tmp_path / "both")
+    assert all(line.isprintable() for line in str(failed.value).splitlines())
+    assert not (tmp_path / "both").exists()
 
 
 def test_hosts_that_nobody_ran_on_are_refused(bundled, tmp_path):
