@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,8 +15,9 @@ from numdev.bundle.reading import Bundle
 from numdev.bundle.records import Records
 from numdev.bundle.stranger import plain
 from numdev.bundle.survey import mapping
+from numdev.cpu.capture import checked
 from numdev.errors import InvalidInput, Problem
-from numdev.run.runfile import Host, Run
+from numdev.run.runfile import HOSTS, Host, Run
 from numdev.spec.cell import DEFAULTS
 from numdev.store import Record
 
@@ -58,6 +60,9 @@ class Joined:
         self.bundles = sorted(bundles, key=lambda one: (one.description.name, one.digest))
         self.notes: list[str] = list(machines.said_twice(self.bundles))
         parts = [part for bundle in self.bundles for part in _parts(bundle)]
+        if len(parts) > HOSTS:
+            raise InvalidInput(CANNOT, [Problem("hosts", f"{len(parts)}, and at most {HOSTS} can be merged")])
+        self._places: dict[int, dict[str, tuple[array[int], array[int]]]] = {}
         _distinct(parts)
         for part, level in zip(parts, machines.named(part.host for part in parts), strict=True):
             part.level = level
@@ -94,13 +99,26 @@ class Joined:
 
     def _lines(self, part: Part) -> Iterator[Line]:
         records = Records(part.bundle.facts, part.bundle.where)
-        for cell in part.bundle.cells():
-            if part.was:
-                own = _declared(part.bundle, cell).get(HOST, cell.factors.get(HOST))
-                if own != part.was:
-                    continue
+        for cell in self._cells(part):
             record = records.of(cell) if cell.status != "missing" else None
             yield self._line(part, cell, record)
+
+    def _cells(self, part: Part) -> Iterator[layout.CellLine]:
+        """The lines of one machine; of a bundle that was merged itself, they are looked up where they lie."""
+        bundle = part.bundle
+        if not part.was:
+            yield from bundle.cells()
+            return
+        if id(bundle) not in self._places:
+            places: dict[str, tuple[array[int], array[int]]] = {}
+            for (begin, size), cell in bundle.placed():
+                begins, sizes = places.setdefault(_host(bundle, cell), (array("Q"), array("Q")))
+                begins.append(begin)
+                sizes.append(size)
+            self._places[id(bundle)] = places
+        for begin, size in zip(*self._places[id(bundle)].get(part.was, ((), ())), strict=True):
+            where = f"{bundle.where}: {layout.CELLS}: byte {begin}"
+            yield checked(layout.CellLine, bundle.part(layout.CELLS, begin, size), where)
 
     def _line(self, part: Part, cell: layout.CellLine, record: Record | None) -> Line:
         stack, workload = self.names.stacks[id(part.bundle)], self.names.workloads[id(part.bundle)]
@@ -279,8 +297,10 @@ def _distinct(parts: Sequence[Part]) -> None:
         raise InvalidInput(CANNOT, sorted(problems), "Name each bundle once.")
 
 
-def _declared(bundle: Bundle, cell: layout.CellLine) -> dict[str, Any]:
-    return mapping(bundle.facts[cell.declared]) if cell.declared and cell.declared in bundle.facts else {}
+def _host(bundle: Bundle, cell: layout.CellLine) -> str:
+    """The level of `host` of a line: references have it in their record alone."""
+    declared = mapping(bundle.facts[cell.declared]) if cell.declared in bundle.facts else {}
+    return str(declared.get(HOST, cell.factors.get(HOST, "")))
 
 
 def _key(line: Line) -> tuple[Any, ...]:

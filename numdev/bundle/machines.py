@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from numdev import digests
@@ -24,31 +25,55 @@ CODE, SHOWING = "numdev's code in the cell", "the way of showing profiles"
 _SYSTEM = ("kernel", "microcode", "hypervisor")
 
 
-def host_of(bundle: Bundle, level: str = "", capture: str = "") -> Host:
-    """The machine of a bundle's cells.
-
-    Args:
-        level: of a bundle that was merged, the level of `host` whose cells are meant.
-        capture: the member that is its capture; by default the one that its processor names.
+def host_of(bundle: Bundle) -> Host:
+    """The machine of a bundle that was not merged.
 
     Raises:
         InvalidInput: its cells ran on several processors, so that they are no machine's.
     """
-    found: dict[str, dict[str, None]] = {}
-    platforms: dict[str, dict[str, Any]] = {}
-    for causes, environment, realised in _told(bundle, level):
+    found = _seen(bundle)
+    return _host(bundle, found[""] if "" in found else _Seen(), "")
+
+
+@dataclass
+class _Seen:
+    """What the records of one machine say. facts: values by name. platforms: processors by their digest."""
+
+    facts: dict[str, dict[str, None]] = field(default_factory=dict)
+    platforms: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def _seen(bundle: Bundle) -> dict[str, _Seen]:
+    """By the level of `host`, "" where a record has none; of many records that have their facts in common, one is looked at."""
+    found: dict[str, _Seen] = {}
+    known = set()
+    merged = bool(bundle.run.hosts)
+    for cell in bundle.cells():
+        key = (cell.causes, cell.environment, cell.realised, cell.declared if merged else None)
+        if cell.status == "missing" or key in known:
+            continue
+        known.add(key)
+        causes, environment, realised, declared = (
+            mapping(bundle.facts[name]) if name and name in bundle.facts else {} for name in key
+        )
+        one = found.setdefault(str(declared.get(HOST, "")), _Seen())
         if digest := str(causes.get("platform", "")):
-            platforms.setdefault(digest, mapping(environment.get("platform")))
+            one.platforms.setdefault(digest, mapping(environment.get("platform")))
         for name, value in _facts(causes, environment, realised):
-            found.setdefault(name, {})[value] = None
-    if len(platforms) > 1:
-        brands = ", ".join(sorted(str(one.get("brand", "unnamed"))[:60] for one in platforms.values()))
-        what = f"its cells ran on {len(platforms)} processors ({ascii(brands)[1:-1][:200]}), so they are not one host's"
+            one.facts.setdefault(name, {})[value] = None
+    return found
+
+
+def _host(bundle: Bundle, seen: _Seen, capture: str) -> Host:
+    """capture: the member that is its capture; by default the one that its processor names."""
+    if len(seen.platforms) > 1:
+        brands = ", ".join(sorted(str(one.get("brand", "unnamed"))[:60] for one in seen.platforms.values()))
+        what = f"its cells ran on {len(seen.platforms)} processors ({ascii(brands)[1:-1][:200]}), so they are not one host's"
         raise InvalidInput("The bundles cannot be merged.", [Problem(bundle.where, what)])
-    platform, told = next(iter(platforms.items()), ("", {}))
+    platform, told = next(iter(seen.platforms.items()), ("", {}))
     member = capture or f"platforms/{platform}.json"
     captured = _capture(bundle, member)
-    facts = {name: _few(values) for name, values in found.items()}
+    facts = {name: _few(values) for name, values in seen.facts.items()}
     facts |= {name: captured.facts[name] for name in _SYSTEM if name in captured.facts}
     if "libc" in captured.facts:
         facts.setdefault("libc", captured.facts["libc"])
@@ -68,21 +93,6 @@ def host_of(bundle: Bundle, level: str = "", capture: str = "") -> Host:
         capture=member if member in bundle.members else "",
         refused={name: plain(why, 2000) for name, why in bundle.run.refused.items()},
     )
-
-
-def _told(bundle: Bundle, level: str) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
-    """What each kind of record says; of many that have their facts in common, once."""
-    seen = set()
-    for cell in bundle.cells():
-        key = (cell.causes, cell.environment, cell.realised, cell.declared if level else None)
-        if cell.status == "missing" or key in seen:
-            continue
-        seen.add(key)
-        causes, environment, realised, declared = (
-            mapping(bundle.facts[name]) if name and name in bundle.facts else {} for name in key
-        )
-        if not level or declared.get(HOST) == level:
-            yield causes, environment, realised
 
 
 def _facts(
@@ -175,12 +185,15 @@ def checked(bundle: Bundle) -> Check:
     if set(run.hosts) != set(run.factors.get(HOST, ())):
         check.wrong(layout.RUN, "its hosts are not the levels of its factor host")
         return check
+    seen = _seen(bundle)
+    for level in seen.keys() - run.hosts.keys():
+        check.wrong(layout.CELLS, f"has records of the host {level!a}, of which nothing is told")
     for level, told in run.hosts.items():
         with check.reading():
             if told.capture and told.capture not in bundle.members and told.capture not in bundle.description.left_out:
                 check.wrong(layout.RUN, f"the capture of {level!a} is missing: {told.capture[:100]!a}")
             there = told.capture in bundle.members
-            found = host_of(bundle, level, told.capture)
+            found = _host(bundle, seen.get(level, _Seen()), told.capture)
             for key in ("silicon", "declared", "fingerprint", "facts", "platform"):
                 # What only a capture says cannot be seen without it.
                 if getattr(found, key) != getattr(told, key) and (there or key == "platform" or not told.capture):

@@ -19,13 +19,12 @@ from numdev.bundle.joined import CANNOT, Joined, Line
 from numdev.bundle.merging import Incoming, materials
 from numdev.bundle.reading import Bundle
 from numdev.errors import BundleFailed, InvalidInput, Problem, StoreFailed
-from numdev.run.runfile import Run, RunCell
+from numdev.run.runfile import HOSTS, Run, RunCell
 from numdev.spec import identity
 from numdev.spec.cell import DEFAULTS
 from numdev.store import Record, Store
 
 Say = Callable[[str], None]
-MOST = 100
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,8 @@ def merge(paths: Sequence[Path], folder: Path, name: str = "", say: Say = lambda
         StoreFailed: the store has other results under the names of these.
         StorageFailed: the store cannot be written.
     """
-    if not 2 <= len(paths) <= MOST:
-        raise InvalidInput(CANNOT, [Problem("bundles", f"{len(paths)} given, from 2 to {MOST} can be merged")])
+    if not 2 <= len(paths) <= HOSTS:
+        raise InvalidInput(CANNOT, [Problem("bundles", f"{len(paths)} given, from 2 to {HOSTS} can be merged")])
     with ExitStack() as held:
         bundles = [held.enter_context(bundle) for bundle in _opened(paths)]
         before = [_state(bundle) for bundle in bundles]

@@ -33,6 +33,8 @@ class RunCell(yamlfile.Strict):
     reference: bool
 
 
+# Machines in one run: each is compared with each.
+HOSTS = 100
 _Word = Annotated[str, Field(max_length=300)]
 
 
@@ -87,7 +89,9 @@ class Run(yamlfile.Strict):
         default={}, description="files that levels of `profile` name, as the matrix has them: their names in a bundle"
     )
     origins: dict[str, str] = Field(default={}, description="where the files of the workloads were, by their SHA-256")
-    hosts: dict[str, Host] = Field(default={}, description="the machines of a merged run, by level of `host`")
+    hosts: dict[str, Host] = Field(
+        default={}, max_length=HOSTS, description="the machines of a merged run, by level of `host`"
+    )
     joined: list[str] = Field(default=[], description="of a merged run, what did not match and what became of it")
     alike: dict[str, str] = Field(
         default={}, description="CPUID tables that told programs the same and are not equal: what stands for them"
