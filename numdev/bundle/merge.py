@@ -6,9 +6,11 @@ Nothing of a bundle is in the store before all bundles are known to be what they
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from numdev.spec.cell import DEFAULTS
 from numdev.store import Record, Store
 
 Say = Callable[[str], None]
+# Records that are written at a time, and that are made before they are.
+_WRITERS, _BATCH = 16, 256
 
 
 @dataclass(frozen=True)
@@ -140,8 +144,7 @@ def _merged(bundles: list[Bundle], before: list[Any], store: Store, name: str, s
                 CANNOT, [Problem(str(store.folder), what, "name this one with --name, or another store")]
             )
         incoming.settle()
-    for line in joined.lines():
-        records.put(line)
+    records.put(joined.lines())
     store.write_run(run.matrix, data)
     return records.merged(run)
 
@@ -210,14 +213,22 @@ class _Records:
             update={"digest": digest, "workload": line.workload, "factors": factors, "reason": reason}
         )
 
-    def put(self, line: Line) -> None:
-        if line.record is None:
-            return
-        _, digest = self._moved(line)
-        name = bytes.fromhex(digest)
-        if name not in self._put and not self._store.has(digest):
-            self._store.put(self._record(line, digest))
-        self._put.add(name)
+    def put(self, lines: Iterable[Line]) -> None:
+        """Writes what the store does not have; several at a time, for each waits until the disk has it."""
+        new = self._new(lines)
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            while batch := list(islice(new, _BATCH)):
+                list(pool.map(self._store.put, batch))
+
+    def _new(self, lines: Iterable[Line]) -> Iterator[Record]:
+        for line in lines:
+            if line.record is None:
+                continue
+            _, digest = self._moved(line)
+            name = bytes.fromhex(digest)
+            if name not in self._put and not self._store.has(digest):
+                yield self._record(line, digest)
+            self._put.add(name)
 
     def merged(self, run: Run) -> Merged:
         several = {key: found for key, found in self._outcomes.items() if len(found) > 1}
