@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from numdev import cpu
-from numdev.analysis import Answer
+from numdev.analysis import HOST, Answer
 from numdev.bundle import layout
 from numdev.bundle.draft import Draft, Part
 from numdev.bundle.licences import of_results
@@ -197,11 +197,19 @@ def _limits(draft: Draft, survey: Survey, answer: Answer) -> Iterator[str]:
         yield f"- {count(knobs, 'replicate')} were shown their profile by the libraries' own knobs, which is partial."
     if "local" in survey.engines:
         yield "- Cells of the local engine ran on this machine's own base system: its C library is not pinned."
+    for level, host in sorted(draft.run.hosts.items()):
+        declared = f", declared: programs were told {plain(host.declared, 80)}" if host.declared else ""
+        yield f"- The host {marked(level, 100)} is that of the bundle {marked(host.bundle, 80)} of {plain(host.date, 20)}, digest `{plain(host.digest, 64)}`{declared}."
+    for note in draft.run.joined[:50]:
+        yield f"- {marked(note, 500)}"
     if not survey.reference:
         yield "- There is no reference, so nothing says which class is closer to the truth."
     for workload in answer.workloads:
         for line in workload.verdict:
             yield f"- {marked(workload.workload, 80)}: {marked(line, 500)}"
+        for sentence in workload.sentences if workload.hosts else ():
+            if sentence.about == HOST:
+                yield f"- {marked(workload.workload, 80)}: hosts: {marked(sentence.text, 700)}"
         for note in workload.attribution_notes[:20]:
             yield f"- {marked(workload.workload, 80)}: {marked(note, 500)}"
         if workload.missing_cells:

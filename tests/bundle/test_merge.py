@@ -134,7 +134,10 @@ def test_a_merged_run_is_a_run(bundled, tmp_path):
         assert sum(name.startswith(("platforms/", "profiles/")) for name in bundle.members) == 3
         assert {"workloads/own/model.onnx", "workloads/own/inputs.npz"} <= set(bundle.members)
         hosts = bundle.run.hosts
+        artifact = bundle.read(layout.ARTIFACT).decode()
     assert sorted(host.facts.get("kernel", "") for host in hosts.values()) == ["", "6.1", "6.2"]
+    assert "The host intel-6-12-0-a is that of the bundle a of 2026-01-31" in artifact
+    assert "own: hosts: where programs were told the same" in artifact
 
 
 def test_merging_again_changes_nothing(bundled, tmp_path):
@@ -269,6 +272,21 @@ def test_cells_of_one_host_alone_are_counted_and_not_compared(playing, monkeypat
     assert run.hosts[AMD].source["repeats"] == 2
     create(Store.open(Path("both")), "m", Path("m.bundle.tar"), Path("cache"), Options())
     assert verify(Path("m.bundle.tar")).whole
+
+
+def test_what_one_host_cannot_show_is_known_of_the_others(playing, monkeypatch):
+    of = players({INTEL: 1.0, AMD: 1.0}, {AMD: 3.0})
+    on(monkeypatch, INTEL)
+    leaves = cpu.host().leaves
+    monkeypatch.setattr(cpu, "host", lambda: Host(leaves, "no CPUID faulting", "nor rewriting"))
+    one = playing.bundle(MATRIX, of(INTEL), "ma")
+    on(monkeypatch, AMD)
+    other = playing.bundle(MATRIX, of(AMD), "mb")
+    playing.numdev("bundle", "merge", one, other, "--store", "both", "--name", "m")
+    run, found = answer(Path("both"))
+    assert run.refused == {}
+    assert f"{INTEL} could not show haswell: what it would give there is not known." in found.short
+    assert found.workloads[0].hosts.alone == {AMD: 2}
 
 
 # What does not match -------------------------------------------------------------------------------------------
