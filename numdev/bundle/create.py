@@ -82,6 +82,7 @@ def _identifiers(run: Run) -> Iterator[str]:
     for factor, levels in run.factors.items():
         yield factor
         yield from (level for level in levels if "/" not in level)
+    yield from (host.bundle for host in run.hosts.values())
 
 
 def _called(out: Path) -> str:

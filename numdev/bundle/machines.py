@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,9 +10,8 @@ from typing import Any
 from numdev import digests
 from numdev.analysis import HOST
 from numdev.bundle import layout
-from numdev.bundle.found import Check, some
+from numdev.bundle.found import Check, plain, some
 from numdev.bundle.reading import Bundle
-from numdev.bundle.stranger import plain
 from numdev.bundle.survey import mapping
 from numdev.cpu import essence
 from numdev.cpu.capture import PROCESSOR, Capture, capture_of
@@ -77,21 +77,21 @@ def _host(bundle: Bundle, seen: _Seen, capture: str) -> Host:
     facts |= {name: captured.facts[name] for name in _SYSTEM if name in captured.facts}
     if "libc" in captured.facts:
         facts.setdefault("libc", captured.facts["libc"])
-    shown, real = _kind(told), captured.facts.get(PROCESSOR, "")
+    shown, real = _kind(told), re.sub(r"[^a-z0-9]+", "-", captured.facts.get(PROCESSOR, "").lower())[:100]
     declared = bool(real) and real != shown
     return Host(
         silicon=real if declared else shown,
         declared=shown if declared else "",
         fingerprint=captured.fingerprint,
-        facts={plain(name): plain(value, 300) for name, value in sorted(facts.items())},
+        facts={plain(name)[:300]: plain(value)[:300] for name, value in sorted(facts.items())},
         bundle=bundle.description.name,
         digest=bundle.digest,
         date=bundle.description.date,
-        numdev=bundle.description.numdev,
+        numdev=plain(bundle.description.numdev),
         run=bundle.description.run,
-        platform=platform[:300],
+        platform=plain(platform)[:300],
         capture=member if member in bundle.members else "",
-        refused={name: plain(why, 2000) for name, why in bundle.run.refused.items()},
+        refused={name: plain(why) for name, why in bundle.run.refused.items()},
     )
 
 

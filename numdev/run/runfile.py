@@ -35,7 +35,9 @@ class RunCell(yamlfile.Strict):
 
 # Machines in one run: each is compared with each.
 HOSTS = 100
-_Word = Annotated[str, Field(max_length=300)]
+# A host's facts may be a stranger's, and are shown; its names become a part of a level's.
+_Word = Annotated[str, Field(max_length=300, pattern=r"^[ -~]*$")]
+_Kind = Annotated[str, Field(max_length=100, pattern=r"^[a-z0-9-]*$")]
 
 
 class Host(yamlfile.Strict):
@@ -45,11 +47,11 @@ class Host(yamlfile.Strict):
     materials. source: its matrix, where the hosts' are not all the same. refused: profiles that it could not show.
     """
 
-    silicon: _Word = ""
-    declared: _Word = ""
+    silicon: _Kind = ""
+    declared: _Kind = ""
     fingerprint: dict[_Word, _Word] = Field(default={}, max_length=100)
     facts: dict[_Word, _Word] = Field(default={}, max_length=100)
-    bundle: _Word
+    bundle: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     date: _Word = ""
     numdev: _Word = ""

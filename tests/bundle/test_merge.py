@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -411,6 +412,46 @@ def test_names_that_write_on_a_terminal_are_refused(bundled, tmp_path):
         merge([good, bad], tmp_path / "both")
     assert all(line.isprintable() for line in str(failed.value).splitlines())
     assert not (tmp_path / "both").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("bundle", "../x"), ("silicon", "\x1b[2J"), ("facts", {"\x1b": ""}), ("digest", "x"), ("bundle", "a b")],
+)
+def test_hosts_that_are_called_strangely_are_refused(bundled, tmp_path, key, value):
+    merge([bundled("a"), bundled("b", brand="Another")], tmp_path / "both")
+    out = tmp_path / "ab.bundle.tar"
+    create(Store.open(tmp_path / "both"), "m", out, tmp_path / "cache", Options())
+    forged_run(out, lambda run: next(iter(run["hosts"].values())).update({key: value}))
+    with pytest.raises(InvalidInput) as failed:
+        merge([out, bundled("c", shift=1.0)], tmp_path / "more")
+    assert all(line.isprintable() for line in str(failed.value).splitlines())
+    assert not (tmp_path / "more").exists()
+
+
+@pytest.mark.parametrize("word", ["\x1b[2J", "é" * 50, "x" * 5000, "../../..", "\n"])
+def test_strange_words_of_a_processor_are_no_level(pair, tmp_path, word):
+    """Nothing that a record says of its machine can write on a terminal, or be a part of a path."""
+    (tmp_path / "a.bundle.tar").write_bytes(pair[0])
+    (tmp_path / "b.bundle.tar").write_bytes(pair[1])
+    parts = forging.parts_of(tmp_path / "b.bundle.tar")
+    parts.pop(layout.CRATE)
+    parts = {name: data for name, data in parts.items() if not name.startswith("platforms/")}
+    cells = parts[layout.CELLS].splitlines()
+    for number, line in enumerate(cells):
+        if json.loads(line)["status"] == "missing":
+            continue
+
+        def change(environment):
+            environment["platform"]["vendor"] = word
+            environment["engine"] = word
+
+        parts = forging.fact(parts, number, "environment", change)
+    (tmp_path / "b.bundle.tar").write_bytes(forging.archive(parts, folder="b"))
+    made = merge([tmp_path / "a.bundle.tar", tmp_path / "b.bundle.tar"], tmp_path / "both")
+    for level, host in made.run.hosts.items():
+        assert re.fullmatch(r"[A-Za-z0-9._-]{1,200}", level)
+        assert all(text.isprintable() and text.isascii() for text in (*host.facts, *host.facts.values()))
 
 
 def test_hosts_that_nobody_ran_on_are_refused(bundled, tmp_path):
