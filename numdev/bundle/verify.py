@@ -163,8 +163,8 @@ def digests_of(bundle: Bundle) -> Check:
 
 
 def parts(bundle: Bundle) -> list[Check]:
-    """All that can be seen without reading outputs: what the parts of a bundle say of one another, and the crate."""
-    return _looked(bundle, CRATE_NEEDED, analyse=False)
+    """All that can be seen without reading outputs: what the parts of a bundle say of one another, and the crate where there is one."""
+    return _looked(bundle, crate_needed=False, analyse=False)
 
 
 def _looked(bundle: Bundle, crate_needed: bool, analyse: bool) -> list[Check]:
