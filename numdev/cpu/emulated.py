@@ -22,7 +22,7 @@ from numdev import digests
 from numdev.cpu.features import FEATURES, INCIDENTAL, closed
 from numdev.cpu.host import Host
 from numdev.cpu.profile import Expected, Profile
-from numdev.cpu.realised import misfits
+from numdev.cpu.realised import misfits, unshown
 from numdev.cpu.table import INTERSECT, REFUSE, Shown
 from numdev.errors import ProfileRefused
 from numdev.spec.architecture import X86, own
@@ -296,7 +296,7 @@ def contradictions(shown: Emulated, realised: Mapping[str, Any]) -> list[str]:
             reasons.append(f"QEMU has other features than {profile.name}: {', '.join(odd)}")
         elif asked != found:
             reasons.append(f"QEMU has the {what} {found}, not {asked}")
-    return reasons + misfits(profile, realised)
+    return reasons + unshown(shown, realised) + misfits(profile, realised)
 
 
 def _identity(value: Any) -> Host | None:

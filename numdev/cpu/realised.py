@@ -39,7 +39,13 @@ def contradictions(shown: Shown, realised: Mapping[str, Any], told: Mapping[str,
         reasons.append(
             f"{cpuid['uncovered']} mapped files may have asked the real processor: what in them is CPUID is not known"
         )
-    return reasons + misfits(shown.profile, realised, told)
+    return reasons + unshown(shown, realised) + misfits(shown.profile, realised, told)
+
+
+def unshown(shown: Shown, realised: Mapping[str, Any]) -> list[str]:
+    """What of the profile is left out here that no library but the one that computed chooses by."""
+    left_out = set(shown.dropped).difference(shown.essential) & xla.TELLING if xla.features(realised) else ()
+    return [f"XLA chooses by {found}, which is left out here for this processor lacks it" for found in sorted(left_out)]
 
 
 def misfits(profile: Profile, realised: Mapping[str, Any], told: Mapping[str, str] | None = None) -> list[str]:

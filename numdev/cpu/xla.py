@@ -10,7 +10,7 @@ from numdev.cpu.features import FEATURES, INCIDENTAL, simd_level
 
 VARIABLE = "XLA_FLAGS"
 # sse4a is on AMD's processors alone, and of two ways to an approximate square root XLA takes one by it.
-_TELLING = frozenset(FEATURES) - INCIDENTAL | {"sse4a"}
+TELLING = frozenset(FEATURES) - INCIDENTAL | {"sse4a"}
 _ISA = re.compile(r"--xla_cpu_max_isa=(\S+)")
 # What must not be compiled for under each instruction set that XLA can be told. Of others nothing is known here.
 _BEYOND = {
@@ -33,7 +33,7 @@ def features(realised: Mapping[str, Any]) -> list[str]:
     """Of what XLA compiled for (untrusted), the features that a profile has or has not and that arithmetic follows; sorted."""
     said = realised.get("jax_features")
     words = [word for word in said if isinstance(word, str)] if isinstance(said, list) else []
-    return sorted(_TELLING & {_NAMES[_plain(word)] for word in words if _plain(word) in _NAMES})
+    return sorted(TELLING & {_NAMES[_plain(word)] for word in words if _plain(word) in _NAMES})
 
 
 def beyond(flags: str, found: Iterable[str]) -> list[str] | None:

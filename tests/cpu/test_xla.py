@@ -42,6 +42,17 @@ def test_what_it_has_not():
     assert reasons("haswell", ["sse4a"]) == ["XLA compiles for sse4a, which haswell does not have"]
 
 
+def test_what_is_left_out_here_and_nobody_else_chooses_by():
+    zen2 = cpu.load("zen2")
+    found = {**TRUE, "jax_features": HASWELL}
+    said = ["XLA chooses by sse4a, which is left out here for this processor lacks it"]
+    assert cpu.contradictions(Shown(zen2, Table({}, {}, []), ("clwb", "sse4a")), found) == said
+    assert cpu.contradictions(Shown(zen2, Table({}, {}, []), ("clwb",)), found) == []
+    # Asked for with `missing: intersect`; or nothing of XLA has computed.
+    assert cpu.contradictions(Shown(zen2, Table({}, {}, []), ("sse4a",), ("sse4a",)), found) == []
+    assert cpu.contradictions(Shown(zen2, Table({}, {}, []), ("sse4a",)), TRUE) == []
+
+
 def test_a_knob_that_was_obeyed_and_one_that_was_not():
     told = {"XLA_FLAGS": "--xla_cpu_max_isa=AVX"}
     assert reasons("haswell", ["avx", "sse4.2"], told) == []
