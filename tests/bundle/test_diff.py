@@ -147,6 +147,14 @@ class TestCauses:
         found = compared(record(1, causes={"table": "a" * 64}), record(2, causes={"table": "b" * 64}), table=had.get)
         assert "other answers in 0x4" in found.verdict.why
 
+    def test_the_same_answers_on_two_kinds_of_host_are_no_difference(self):
+        had = {"a" * 64: table("avx2", "fma", "rdrand"), "b" * 64: table("avx2", "fma").replace("cpuid 1", "cpuid 1\nrewritten")}
+        causes = {"table": "b" * 64, "worker": "2" * 64}
+        found = compared(
+            record(1, causes={"table": "a" * 64, "worker": "1" * 64}), record(2, causes=causes), table=had.get
+        )
+        assert found.verdict.first == found.verdict.cause == "numdev's code in the cell"
+
     def test_another_table_of_the_same_name(self):
         tables = {"a" * 64: table("avx2", "fma"), "b" * 64: table("fma")}
         found = compared(
