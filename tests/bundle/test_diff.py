@@ -148,7 +148,10 @@ class TestCauses:
         assert "other answers in 0x4" in found.verdict.why
 
     def test_the_same_answers_on_two_kinds_of_host_are_no_difference(self):
-        had = {"a" * 64: table("avx2", "fma", "rdrand"), "b" * 64: table("avx2", "fma").replace("cpuid 1", "cpuid 1\nrewritten")}
+        had = {
+            "a" * 64: table("avx2", "fma", "rdrand"),
+            "b" * 64: table("avx2", "fma").replace("cpuid 1", "cpuid 1\nrewritten"),
+        }
         causes = {"table": "b" * 64, "worker": "2" * 64}
         found = compared(
             record(1, causes={"table": "a" * 64, "worker": "1" * 64}), record(2, causes=causes), table=had.get
