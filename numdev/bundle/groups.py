@@ -76,6 +76,8 @@ def grouped(bundle: Bundle) -> list[Group]:
 def sample(groups: Sequence[Group], most: int) -> list[Group]:
     """At most `most` cells, always the same ones: one of every class and of every level while there is room, then others.
 
+    Where there is no room for all classes, workloads and levels come before them.
+
     Others are taken by the digest of their names, so that no factor's order decides.
     """
     if most >= len(groups):
@@ -87,8 +89,9 @@ def sample(groups: Sequence[Group], most: int) -> list[Group]:
             holders.setdefault(need, []).append(at)
     chosen: dict[int, None] = {}
     met: set[tuple[str, str]] = set()
+    first = "class" if sum(kind == "class" for kind, _ in holders) <= most else "workload"
     # What few cells have is looked after first.
-    for need in sorted(holders, key=lambda need: (need[0] != "class", len(holders[need]), need)):
+    for need in sorted(holders, key=lambda need: (need[0] != first, need[0] == "class", len(holders[need]), need)):
         if len(chosen) == most:
             break
         if need not in met:

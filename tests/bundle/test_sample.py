@@ -33,7 +33,7 @@ def test_a_sample_is_as_large_as_asked_for_and_has_all_classes_that_there_is_roo
         assert {one.outcome for one in chosen} == classes
     # Of the factors that are not different in each cell, levels are few: with one cell for each of them, all are there.
     levels = {(key, level) for one in cells for key, level in one.factors.items() if key != "number"}
-    if most >= len(levels) + len(classes):
+    if most >= len(levels) + len(classes) or len(levels) <= most < len(classes):
         assert not {text for text in uncovered(cells, chosen) if not text.startswith("number")}
 
 

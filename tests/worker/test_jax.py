@@ -8,7 +8,6 @@ import sys
 import threading
 import types
 
-import numpy as np
 import pytest
 
 from numdev.worker import readback
@@ -195,18 +194,6 @@ def test_what_was_chosen_is_read_back(monkeypatch):
     monkeypatch.setattr(jax_, "CHOSEN", {"jax_threads": 2, "jax_target": "haswell"})
     found = readback.read(None)
     assert (found["jax_threads"], found["jax_target"], found["versions"]["jax"]) == (2, "haswell", "0.10.2")
-
-
-def test_weights_in_its_layout():
-    conv = np.arange(2 * 3 * 5 * 7, dtype=np.float32).reshape(2, 3, 5, 7)
-    dense = np.arange(6, dtype=np.float32).reshape(2, 3)
-    arrays = {"c": conv, "d": dense, "b": np.zeros(2, np.float32)}
-    found = jax_.weights_of({"op": "conv", "weight": "c", "bias": "b"}, arrays)
-    assert found["weight"].shape == (5, 7, 3, 2)
-    assert found["weight"][4, 6, 1, 0] == conv[0, 1, 4, 6]
-    assert found["weight"].flags.c_contiguous
-    assert set(found) == {"weight", "bias"}
-    assert jax_.weights_of({"op": "dense", "weight": "d"}, arrays)["weight"].tolist() == dense.T.tolist()
 
 
 def test_padding_is_what_the_layer_says():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from numdev.worker.backends import tensorflow_
@@ -24,16 +23,3 @@ def test_other_padding_is_explicit():
     # What `same` would be with one pixel more before than after: TensorFlow has the odd one after.
     layer = {"padding": [1, 1, 0, 0], "stride": [2, 2]}
     assert tensorflow_._padding(layer, (1, 8, 8, 3), (3, 3)) == [[0, 0], [1, 0], [1, 0], [0, 0]]
-
-
-def test_weights_in_its_layout():
-    conv = np.arange(2 * 3 * 5 * 7, dtype=np.float32).reshape(2, 3, 5, 7)
-    dense = np.arange(6, dtype=np.float32).reshape(2, 3)
-    arrays = {"c": conv, "d": dense, "b": np.zeros(2, np.float32)}
-    found = tensorflow_._weights({"op": "conv", "weight": "c", "bias": "b"}, arrays)
-    assert found["weight"].shape == (5, 7, 3, 2)
-    assert found["weight"][4, 6, 1, 0] == conv[0, 1, 4, 6]
-    assert found["weight"].flags.c_contiguous
-    assert set(found) == {"weight", "bias"}
-    assert tensorflow_._weights({"op": "dense", "weight": "d"}, arrays)["weight"].tolist() == dense.T.tolist()
-    assert tensorflow_._weights({"op": "relu"}, arrays) == {}

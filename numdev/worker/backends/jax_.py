@@ -14,9 +14,9 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import numpy as np
 
 from .. import net
-from ..layers import Observe, Tapping, of_net
+from ..layers import Tapping
 from ..tensors import Refused
-from . import Task, Unsupported
+from . import Task, Unsupported, nhwc
 
 # What XLA says of what it has compiled, and the threads that it has; see readback.py.
 CHOSEN: Dict[str, Any] = {}
@@ -42,10 +42,6 @@ _ELEMENTWISE = {
     "rsqrt": "lax.rsqrt",
     "reciprocal": "numpy.reciprocal",
 }
-# How weights lie in the `net` format, and how they lie here: OIHW to HWIO, [out, in] to [in, out].
-_WEIGHT = {"conv": (2, 3, 1, 0), "dense": (1, 0)}
-
-Made = Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]
 
 
 def preload() -> None:
@@ -58,35 +54,14 @@ def preload() -> None:
 
 
 def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
-    infer = _function(task, net.load(str(task.model)), ())
-
-    def outputs() -> Dict[str, np.ndarray]:
-        return infer()[0]
-
-    return outputs
+    return nhwc.prepare(task, _function)
 
 
 def tapping(task: Task) -> Tapping:
-    description, arrays = network = net.load(str(task.model))
-
-    def prepared(names: Sequence[str], observe: Observe) -> Callable[[], Dict[str, np.ndarray]]:
-        added = [name for name in names if name not in description["outputs"]]
-        infer = _function(task, network, added)
-
-        def outputs() -> Dict[str, np.ndarray]:
-            found, more = infer()
-            for name in names:
-                observe(name, found[name] if name in found else more[name])
-            return found
-
-        return outputs
-
-    return Tapping(of_net(description, arrays), prepared)
+    return nhwc.tapping(task, _function)
 
 
-def _function(
-    task: Task, network: Tuple[Dict[str, Any], Dict[str, np.ndarray]], added: Sequence[str]
-) -> Callable[[], Made]:
+def _function(task: Task, network: nhwc.Network, added: Sequence[str]) -> Callable[[], nhwc.Made]:
     """A compiled function that infers once: the network's outputs, and the layers that are asked for besides."""
     if task.precision not in ("float32", "float64"):
         raise Unsupported(f"JAX does not compute in {task.precision} here")
@@ -99,7 +74,7 @@ def _function(
         return array.astype(kind) if array.dtype.kind == "f" else array
 
     weights = [
-        {key: jax.device_put(cast(array)) for key, array in weights_of(layer, arrays).items()}
+        {key: jax.device_put(cast(array)) for key, array in nhwc.weights_of(layer, arrays).items()}
         for layer in description["layers"]
     ]
     inputs = {name: jax.device_put(cast(array)) for name, array in task.inputs.items()}
@@ -112,11 +87,9 @@ def _function(
         raise
     CHOSEN.update(said(compiled.runtime_executable()))
 
-    def infer() -> Made:
+    def infer() -> nhwc.Made:
         outputs, more = compiled(inputs, weights)
-        # What is only looked at is laid out as outside only here: the function has no step more for it.
-        seen = {name: np.asarray(more[name]) for name in added}
-        seen = {name: array.transpose(0, 3, 1, 2) if array.ndim == 4 else array for name, array in seen.items()}
+        seen = {name: nhwc.outside(np.asarray(more[name])) for name in added}
         return {name: np.asarray(outputs[name]) for name in description["outputs"]}, seen
 
     return infer
@@ -209,13 +182,6 @@ def _length(data: bytes, at: int) -> Tuple[int, int]:
         if data[at - 1] < 0x80:
             break
     return value, at
-
-
-def weights_of(layer: Dict[str, Any], arrays: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
-    given = {key: arrays[layer[key]] for key in ("weight", "bias", "scale", "mean", "variance") if layer.get(key)}
-    if "weight" in given:
-        given["weight"] = np.ascontiguousarray(given["weight"].transpose(_WEIGHT[layer["op"]]))
-    return given
 
 
 def around(layer: Dict[str, Any]) -> List[Tuple[int, int]]:

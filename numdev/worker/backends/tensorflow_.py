@@ -12,9 +12,9 @@ from typing import Any, Callable, Dict, List, Tuple, Union
 import numpy as np
 
 from .. import net
-from ..layers import Observe, Tapping, of_net
+from ..layers import Tapping
 from ..tensors import Refused
-from . import Task, Unsupported
+from . import Task, Unsupported, nhwc
 
 _ELEMENTWISE = {
     "relu": "nn.relu",
@@ -25,8 +25,6 @@ _ELEMENTWISE = {
     "rsqrt": "math.rsqrt",
     "reciprocal": "math.reciprocal",
 }
-# How weights lie in the `net` format, and how TensorFlow wants them: OIHW to HWIO, [out, in] to [in, out].
-_WEIGHT = {"conv": (2, 3, 1, 0), "dense": (1, 0)}
 
 
 def preload() -> None:
@@ -34,35 +32,14 @@ def preload() -> None:
 
 
 def prepare(task: Task) -> Callable[[], Dict[str, np.ndarray]]:
-    infer = _function(task, net.load(str(task.model)), ())
-
-    def outputs() -> Dict[str, np.ndarray]:
-        return infer()[0]
-
-    return outputs
+    return nhwc.prepare(task, _function)
 
 
 def tapping(task: Task) -> Tapping:
-    description, arrays = network = net.load(str(task.model))
-
-    def prepared(names: Sequence[str], observe: Observe) -> Callable[[], Dict[str, np.ndarray]]:
-        added = [name for name in names if name not in description["outputs"]]
-        infer = _function(task, network, added)
-
-        def outputs() -> Dict[str, np.ndarray]:
-            found, more = infer()
-            for name in names:
-                observe(name, found[name] if name in found else more[name])
-            return found
-
-        return outputs
-
-    return Tapping(of_net(description, arrays), prepared)
+    return nhwc.tapping(task, _function)
 
 
-def _function(
-    task: Task, network: Tuple[Dict[str, Any], Dict[str, np.ndarray]], added: Sequence[str]
-) -> Callable[[], Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]]:
+def _function(task: Task, network: nhwc.Network, added: Sequence[str]) -> Callable[[], nhwc.Made]:
     """A graph that infers once: the network's outputs, and the layers that are asked for besides."""
     import tensorflow as tf
 
@@ -82,28 +59,19 @@ def _function(
     # A build for GPUs would take one.
     with tf.device("/CPU:0"):
         weights = [
-            {key: tf.Variable(cast(array), trainable=False) for key, array in _weights(layer, arrays).items()}
+            {key: tf.Variable(cast(array), trainable=False) for key, array in nhwc.weights_of(layer, arrays).items()}
             for layer in description["layers"]
         ]
         inputs = {name: tf.constant(cast(array)) for name, array in task.inputs.items()}
         graph = tf.function(lambda values: _graph(description, weights, values, added))
 
-    def infer() -> Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]:
+    def infer() -> nhwc.Made:
         with tf.device("/CPU:0"):
             outputs, more = graph(inputs)
-        # What is only looked at is laid out as outside only here: the graph has no step more for it.
-        seen = {name: more[name].numpy() for name in added}
-        seen = {name: array.transpose(0, 3, 1, 2) if array.ndim == 4 else array for name, array in seen.items()}
+        seen = {name: nhwc.outside(more[name].numpy()) for name in added}
         return {name: outputs[name].numpy() for name in description["outputs"]}, seen
 
     return infer
-
-
-def _weights(layer: Dict[str, Any], arrays: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
-    given = {key: arrays[layer[key]] for key in ("weight", "bias", "scale", "mean", "variance") if layer.get(key)}
-    if "weight" in given:
-        given["weight"] = np.ascontiguousarray(given["weight"].transpose(_WEIGHT[layer["op"]]))
-    return given
 
 
 def _graph(
