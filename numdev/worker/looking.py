@@ -70,8 +70,8 @@ def look_at(value: Any) -> Dict[str, Any]:
 
 
 def _finite(piece: np.ndarray) -> Tuple[np.ndarray, float, float]:
-    """The finite numbers of a piece (magnitudes, of complex ones), the largest and the smallest."""
-    piece = np.abs(piece) if piece.dtype.kind == "c" else piece
+    """The finite numbers of a piece, the largest and the smallest. Of complex ones they are magnitudes, which can overflow where both parts do not."""
+    piece = np.abs(piece.astype(np.complex128)) if piece.dtype.kind == "c" else piece
     high, low = float(np.maximum.reduce(piece)), float(np.minimum.reduce(piece))
     if not math.isfinite(high - low):
         piece = piece[np.isfinite(piece)]
