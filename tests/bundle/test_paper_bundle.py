@@ -89,4 +89,4 @@ def test_run_again_it_is_the_same_where_silicon_is(paper, tmp_path, real_cache):
         if alike or "cnn-small" in name:
             assert cell["outcome"] == "same", cell
         elif cell["outcome"] != "same":
-            assert cell["verdict"]["cause"] == "silicon", cell
+            assert "silicon" in {one["factor"] for one in cell["differs"]}, cell
