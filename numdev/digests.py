@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,15 @@ def of_json(value: Any) -> str:
 
 def of_file(path: Path) -> str:
     """The digest of a file's bytes, read in pieces."""
-    state = hashlib.sha256()
     with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            state.update(piece)
+        return of_pieces(iter(lambda: file.read(1 << 20), b""))
+
+
+def of_pieces(pieces: Iterable[bytes]) -> str:
+    """The digest of bytes that come one piece after the other."""
+    state = hashlib.sha256()
+    for piece in pieces:
+        state.update(piece)
     return state.hexdigest()
 
 

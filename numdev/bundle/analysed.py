@@ -12,7 +12,7 @@ from numdev import digests
 from numdev.analysis import Answer
 from numdev.bundle import layout
 from numdev.bundle.draft import Draft, Part
-from numdev.bundle.reading import recorded
+from numdev.bundle.records import recorded
 from numdev.report import print_answer
 from numdev.run.runfile import Run, answer_of
 from numdev.store import Record

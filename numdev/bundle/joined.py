@@ -97,9 +97,12 @@ class Joined:
                 elif part.level == hosts:
                     yield line
 
-    def _lines(self, part: Part) -> Iterator[Line]:
+    def _lines(self, part: Part, references: bool = False) -> Iterator[Line]:
+        """The lines of one machine. references: of its references alone, so that of all others no record is made."""
         records = Records(part.bundle.facts, part.bundle.where)
         for cell in self._cells(part):
+            if references and not cell.reference:
+                continue
             record = records.of(cell) if cell.status != "missing" else None
             yield self._line(part, cell, record)
 
@@ -137,11 +140,10 @@ class Joined:
         """By reference, the host whose record stands for all where all gave the same; None where they did not."""
         found: dict[tuple[Any, ...], dict[str, str]] = {}
         for part in self.parts:
-            for line in self._lines(part):
-                if line.cell.reference:
-                    told = [line.cell.status, line.cell.outputs]
-                    outcome = "" if line.record is None else digests.of_json(told)
-                    found.setdefault(_key(line), {})[part.level] = outcome
+            for line in self._lines(part, references=True):
+                told = [line.cell.status, line.cell.outputs]
+                outcome = "" if line.record is None else digests.of_json(told)
+                found.setdefault(_key(line), {})[part.level] = outcome
         result: dict[tuple[Any, ...], str | None] = {}
         odd = set()
         for key, every in found.items():

@@ -5,7 +5,6 @@ Nothing of a bundle is in the store before all bundles are known to be what they
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -68,7 +67,7 @@ def merge(paths: Sequence[Path], folder: Path, name: str = "", say: Say = lambda
         raise InvalidInput(CANNOT, [Problem("bundles", f"{len(paths)} given, from 2 to {HOSTS} can be merged")])
     with ExitStack() as held:
         bundles = [held.enter_context(bundle) for bundle in _opened(paths)]
-        before = [_state(bundle) for bundle in bundles]
+        before = [bundle.state for bundle in bundles]
         new = not folder.exists()
         store = Store.open(folder, create=True)
         try:
@@ -104,11 +103,6 @@ def _opened(paths: Sequence[Path]) -> list[Bundle]:
     return found
 
 
-def _state(bundle: Bundle) -> tuple[int, int, int]:
-    found = os.fstat(bundle.handle)
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
 def _unmake(folder: Path, new: bool) -> None:
     """Leaves no store where there was none and nothing came into it."""
     if new and folder.is_dir() and sorted(path.name for path in folder.iterdir()) == ["numdev-store.json"]:
@@ -132,7 +126,7 @@ def _merged(bundles: list[Bundle], before: list[Any], store: Store, name: str, s
         run = joined.run(_name(bundles, name)).model_copy(
             update={"materials": kept, "alike": machines.alike(joined.bundles)}
         )
-        if [_state(bundle) for bundle in bundles] != before:
+        if [bundle.state for bundle in bundles] != before:
             raise BundleFailed(CANNOT, [Problem("bundles", "one was changed while it was read")])
         records = _Records(store)
         cells = [records.check(line) for line in joined.lines()]
@@ -144,7 +138,7 @@ def _merged(bundles: list[Bundle], before: list[Any], store: Store, name: str, s
                 CANNOT, [Problem(str(store.folder), what, "name this one with --name, or another store")]
             )
         incoming.settle()
-    records.put(joined.lines())
+    records.put(joined.lines(), cells)
     store.write_run(run.matrix, data)
     return records.merged(run)
 
@@ -213,21 +207,20 @@ class _Records:
             update={"digest": digest, "workload": line.workload, "factors": factors, "reason": reason}
         )
 
-    def put(self, lines: Iterable[Line]) -> None:
-        """Writes what the store does not have; several at a time, for each waits until the disk has it."""
-        new = self._new(lines)
+    def put(self, lines: Iterable[Line], cells: Iterable[RunCell]) -> None:
+        """Writes what the store does not have; several at a time, for each waits until the disk has it. cells: of the lines, as `check` gave them."""
+        new = self._new(lines, cells)
         with ThreadPoolExecutor(_WRITERS) as pool:
             while batch := list(islice(new, _BATCH)):
                 list(pool.map(self._store.put, batch))
 
-    def _new(self, lines: Iterable[Line]) -> Iterator[Record]:
-        for line in lines:
+    def _new(self, lines: Iterable[Line], cells: Iterable[RunCell]) -> Iterator[Record]:
+        for line, cell in zip(lines, cells, strict=True):
             if line.record is None:
                 continue
-            _, digest = self._moved(line)
-            name = bytes.fromhex(digest)
-            if name not in self._put and not self._store.has(digest):
-                yield self._record(line, digest)
+            name = bytes.fromhex(cell.digest)
+            if name not in self._put and not self._store.has(cell.digest):
+                yield self._record(line, cell.digest)
             self._put.add(name)
 
     def merged(self, run: Run) -> Merged:

@@ -6,16 +6,18 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from numdev import files
+from numdev import digests, files
 from numdev.bundle import layout
-from numdev.bundle.found import Check, some
+from numdev.bundle.found import Check
 from numdev.bundle.joined import Joined
 from numdev.bundle.reading import Bundle
+from numdev.bundle.verify import digests_of
 from numdev.spec.stack import BASES
 from numdev.store import Store
 
@@ -42,27 +44,20 @@ class Incoming:
 
     def take(self, bundle: Bundle) -> Check:
         """Reads every member of a bundle to its end, and puts aside what the store does not have yet."""
-        check, total = Check("digests"), 0
-        with check.reading(), ThreadPoolExecutor(_HANDS) as pool:
-            names = iter(bundle.sums)
-            while batch := list(islice(names, _BATCH)):
-                for name, found in zip(batch, pool.map(partial(self._one, bundle), batch), strict=True):
-                    total += bundle.members[name].size
-                    if found != bundle.sums[name]:
-                        check.wrong(name, f"was changed: its SHA-256 is not that of {layout.SUMS}")
-                    if name.startswith(_OUTPUTS) and name[8:72] != bundle.sums[name]:
-                        check.wrong(name, "is not the output that its name is the SHA-256 of")
-        check.what = f"SHA-256 of {some(len(bundle.sums), 'file')}, {some(total, 'byte')}"
-        return check
+        with ThreadPoolExecutor(_HANDS) as pool:
+            return digests_of(bundle, self._hashed(bundle, pool))
+
+    def _hashed(self, bundle: Bundle, pool: ThreadPoolExecutor) -> Iterator[tuple[str, str]]:
+        names = iter(bundle.sums)
+        while batch := list(islice(names, _BATCH)):
+            yield from zip(batch, pool.map(partial(self._one, bundle), batch), strict=True)
 
     def _one(self, bundle: Bundle, name: str) -> str:
         """The SHA-256 of a member, which is put aside on the way where it is wanted."""
-        state = hashlib.sha256()
         place = self._place(name, bundle.sums[name])
         if place is None:
-            for piece in bundle.pieces(name):
-                state.update(piece)
-            return state.hexdigest()
+            return digests.of_pieces(bundle.pieces(name))
+        state = hashlib.sha256()
         with files.storage_errors(self._store.folder), open(place, "wb", buffering=0) as file:
             for piece in bundle.pieces(name):
                 state.update(piece)

@@ -32,8 +32,6 @@ PIECE = 1 << 20
 # Of what is wrong with one file, so much is told.
 TOLD = 100
 
-__all__ = ["Bundle", "View", "recorded"]
-
 
 class Bundle:
     """A bundle's file, open until `close`; a context manager.
@@ -74,6 +72,12 @@ class Bundle:
     def handle(self) -> int:
         """Of the open file."""
         return self._file.fileno()
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """Of the open file: its size and times, by which a change is told."""
+        found = os.fstat(self.handle)
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     def wrong(self, name: str, what: str, remedy: str = "") -> InvalidInput:
         place = f"{self.where}: {name}" if name else self.where

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ def sign(path: Path, key: Path, out: Path) -> str:
             "_type": STATEMENT,
             "subject": [
                 {"name": layout.SUMS, "digest": {"sha256": bundle.digest}},
-                {"name": path.name, "digest": {"sha256": _of_file(bundle)}},
+                {"name": path.name, "digest": {"sha256": digests.of_pieces(bundle.whole())}},
             ],
             "predicateType": PREDICATE,
             "predicate": {"name": described.name, "run": described.run, "date": described.date},
@@ -138,19 +137,12 @@ def _same(bundle: Bundle, subjects: dict[str, str]) -> None:
     what = ""
     if subjects.pop(layout.SUMS) != bundle.digest:
         what = "is of another bundle: the digest that it signs is not this one's"
-    elif next(iter(subjects.values())) != _of_file(bundle):
+    elif next(iter(subjects.values())) != digests.of_pieces(bundle.whole()):
         what = "is of another file: its SHA-256 is not the one that was signed"
     if what:
         raise BundleFailed(
             f"{bundle.where} is not the bundle that was signed.", [Problem(bundle.where, f"the signature {what}")]
         )
-
-
-def _of_file(bundle: Bundle) -> str:
-    state = hashlib.sha256()
-    for piece in bundle.whole():
-        state.update(piece)
-    return state.hexdigest()
 
 
 def encoded(kind: str, payload: bytes) -> bytes:

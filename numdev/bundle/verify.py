@@ -5,16 +5,15 @@ It is read where it lies, in pieces: nothing is unpacked, no model is loaded, no
 
 from __future__ import annotations
 
-import hashlib
-import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from numdev import digests
 from numdev.bundle import layout, machines, partcheck
 from numdev.bundle.answercheck import analysis
 from numdev.bundle.cellcheck import Cells
@@ -93,7 +92,7 @@ def verify(
         BundleFailed: a file is missing, or one is there that its manifest does not name.
     """
     with Bundle(path) as bundle:
-        before = _state(bundle)
+        before = bundle.state
         report = Report(bundle.where, bundle.digest, bundle.description)
         if expected:
             report.checks.append(_expected(bundle, expected))
@@ -108,7 +107,7 @@ def verify(
             with _ebbing(bundle):
                 found = _looked(bundle, crate_needed, analyse)
             first = hashed.result()
-        if _state(bundle) != before:
+        if bundle.state != before:
             first.wrong(bundle.where, "was changed while it was read")
         report.checks += [first, *found]
     return report
@@ -132,11 +131,6 @@ def _ebbing(bundle: Bundle) -> Iterator[None]:
         thread.join()
 
 
-def _state(bundle: Bundle) -> tuple[int, int, int]:
-    found = os.fstat(bundle.handle)
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
 def _expected(bundle: Bundle, expected: str) -> Check:
     check = Check("expected", f"the digest {expected[:12]}..., as it was given")
     if bundle.digest != expected.lower():
@@ -144,19 +138,21 @@ def _expected(bundle: Bundle, expected: str) -> Check:
     return check
 
 
-def digests_of(bundle: Bundle) -> Check:
-    """Every file has the SHA-256 that the manifest says, and outputs have that of their names."""
+def digests_of(bundle: Bundle, hashed: Iterable[tuple[str, str]] | None = None) -> Check:
+    """Every file has the SHA-256 that the manifest says, and outputs have that of their names.
+
+    hashed: each file with its SHA-256, where somebody else reads them.
+    """
     check = Check("digests")
     total = 0
     with check.reading():
-        for name, sha256 in bundle.sums.items():
-            state = hashlib.sha256()
-            for piece in bundle.pieces(name):
-                state.update(piece)
+        if hashed is None:
+            hashed = ((name, digests.of_pieces(bundle.pieces(name))) for name in bundle.sums)
+        for name, found in hashed:
             total += bundle.members[name].size
-            if state.hexdigest() != sha256:
+            if found != bundle.sums[name]:
                 check.wrong(name, f"was changed: its SHA-256 is not that of {layout.SUMS}")
-            if name.startswith("outputs/") and name[8:72] != sha256:
+            if name.startswith("outputs/") and name[8:72] != bundle.sums[name]:
                 check.wrong(name, "is not the output that its name is the SHA-256 of")
     check.what = f"SHA-256 of {some(len(bundle.sums), 'file')}, {some(total, 'byte')}"
     return check

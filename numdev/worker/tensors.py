@@ -72,6 +72,11 @@ def named(result: Any, names: List[str]) -> Dict[str, np.ndarray]:
     return arrays
 
 
+def cast(array: np.ndarray, precision: str) -> np.ndarray:
+    """The array in a precision, `float32` or `float64`, where it is of floating-point numbers."""
+    return array.astype(np.dtype(precision).type) if array.dtype.kind == "f" else array
+
+
 def plain(array: np.ndarray) -> np.ndarray:
     """An array as files have it, in C order and little-endian; itself where it lies so."""
     # numpy's ascontiguousarray makes a 0-d array 1-d; its asarray with an order does not.

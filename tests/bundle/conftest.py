@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -270,6 +272,29 @@ def playing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setenv("NUMDEV_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
     return Playing(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def for_real(tmp_path: Path, real_cache: Path) -> Callable[..., str]:
+    """`numdev` as a process of its own, with the user's cache: for_real(*arguments) is what it printed.
+
+    code: how it may end. under: what it is run by.
+    """
+
+    def run(*arguments: object, code: tuple[int, ...] = (0,), under: Sequence[str] = ()) -> str:
+        done = subprocess.run(
+            [*under, sys.executable, "-c", "from numdev.cli import main; main()", *map(str, arguments)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+            env={**os.environ, "NUMDEV_CACHE": str(real_cache)},
+        )
+        assert done.returncode in code, done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import lzma
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,11 +12,11 @@ from numdev import cpu
 from numdev.bundle.merge import merge
 from numdev.bundle.reading import Bundle
 from numdev.bundle.verify import verify
+from numdev.errors import InvalidInput
 
 STORED = Path(__file__).resolve().parents[2] / "docs" / "bundles" / "paper-amd-25-17-1.bundle.tar.xz"
 # As docs/paper.md prints it.
 DIGEST = "94ca0a24b1e523f449960583bea42f31a69ec5337468654f63bc6e0ea8de6edd"
-NUMDEV = [sys.executable, "-c", "from numdev.cli import main; main()"]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +59,7 @@ def test_small_alone_has_three_tiers_and_amd_those_of_avx2(paper):
 def test_one_bundle_is_no_two_hosts(paper, tmp_path):
     copy = tmp_path / paper.name
     copy.write_bytes(paper.read_bytes())
-    with pytest.raises(Exception, match="named twice"):
+    with pytest.raises(InvalidInput, match="named twice"):
         merge([paper, copy], tmp_path / "store")
     assert not (tmp_path / "store").exists()
 
@@ -70,18 +67,10 @@ def test_one_bundle_is_no_two_hosts(paper, tmp_path):
 @pytest.mark.docker
 @pytest.mark.frameworks
 @pytest.mark.network
-def test_run_again_it_is_the_same_where_silicon_is(paper, tmp_path, real_cache):
-    done = subprocess.run(
-        [*NUMDEV, "bundle", "rerun", paper, "-k", "haswell and (cnn-small or cnn-medium)", "--once", "--json"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-        env={**os.environ, "NUMDEV_CACHE": str(real_cache)},
-    )
-    assert done.returncode in (0, 13), done.stderr
-    cells = {cell["cell"]: cell for cell in json.loads(done.stdout)["cells"]}
+def test_run_again_it_is_the_same_where_silicon_is(paper, for_real):
+    chosen = ("-k", "haswell and (cnn-small or cnn-medium)", "--once", "--json")
+    found = json.loads(for_real("bundle", "rerun", paper, *chosen, code=(0, 13)))
+    cells = {cell["cell"]: cell for cell in found["cells"]}
     assert len(cells) == 10
     alike = cpu.capture().fingerprint["rsqrtps"] == rsqrtps(paper)
     for name, cell in cells.items():

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pytest
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.network]
 
-NUMDEV = [sys.executable, "-c", "from numdev.cli import main; main()"]
+NUMDEV = (sys.executable, "-c", "from numdev.cli import main; main()")
 IMAGES = Path(__file__).resolve().parents[2] / "images"
 MATRIX = """
 numdev: 1
@@ -26,31 +24,13 @@ tap: layers
 
 
 @pytest.fixture
-def numdev(tmp_path, real_cache):
-    def run(*arguments, code=0):
-        done = subprocess.run(
-            [*NUMDEV, *map(str, arguments)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-            env={**os.environ, "NUMDEV_CACHE": str(real_cache)},
-        )
-        assert done.returncode in (code if isinstance(code, tuple) else (code,)), done.stderr
-        return done.stdout
-
-    return run
-
-
-@pytest.fixture
-def bundled(numdev, tmp_path):
+def bundled(for_real, tmp_path):
     """Makes the bundle of a run on an engine, and moves it away from all that it was made of."""
 
     def make(stack: str, engine: str) -> Path:
         (tmp_path / "m.yaml").write_text(MATRIX.replace("STACK", stack))
-        numdev("matrix", "run", "m.yaml", "--images", IMAGES, "-e", engine, "-s", f"store-{stack}")
-        numdev("bundle", "create", "-s", f"store-{stack}", "-o", f"{stack}.bundle.tar", "--models", "all")
+        for_real("matrix", "run", "m.yaml", "--images", IMAGES, "-e", engine, "-s", f"store-{stack}")
+        for_real("bundle", "create", "-s", f"store-{stack}", "-o", f"{stack}.bundle.tar", "--models", "all")
         (tmp_path / "away").mkdir(exist_ok=True)
         shutil.rmtree(tmp_path / f"store-{stack}")
         return Path(shutil.move(tmp_path / f"{stack}.bundle.tar", tmp_path / "away"))
@@ -59,19 +39,19 @@ def bundled(numdev, tmp_path):
 
 
 @pytest.mark.docker
-def test_a_bundle_of_docker_gives_the_same_classes_on_both_engines(bundled, numdev):
+def test_a_bundle_of_docker_gives_the_same_classes_on_both_engines(bundled, for_real):
     path = bundled("numpy-2.4", "docker")
     for engine in ("docker", "local"):
-        data = json.loads(numdev("bundle", "rerun", path, "--engine", engine, "--json"))
+        data = json.loads(for_real("bundle", "rerun", path, "--engine", engine, "--json"))
         assert data["counts"] == {"same": 6}, engine
         assert data["engine"] == engine
         assert data["runs"] == 12
         assert data["classes"][0]["same_partition"]
 
 
-def test_an_older_numpy_beside_it(bundled, numdev):
+def test_an_older_numpy_beside_it(bundled, for_real):
     one, other = bundled("numpy-2.4", "local"), bundled("numpy-1.26", "local")
-    data = json.loads(numdev("bundle", "diff", one, other, "--json", code=(0, 13)))
+    data = json.loads(for_real("bundle", "diff", one, other, "--json", code=(0, 13)))
     assert data["matched"] == ["stack: numpy-2.4 of A is compared with numpy-1.26 of B"]
     assert data["platforms"] == []
     cells = {cell["cell"]: cell for cell in data["cells"]}
@@ -83,19 +63,19 @@ def test_an_older_numpy_beside_it(bundled, numdev):
 
 
 @pytest.mark.faulting
-def test_results_of_another_processor_are_had_here_by_its_table(numdev, tmp_path):
+def test_results_of_another_processor_are_had_here_by_its_table(for_real, tmp_path):
     """A Haswell is a machine of its own for the numdev that runs under its CPUID, and is not there when the bundle is run again."""
     matrix = MATRIX.replace("STACK", "numpy-2.4").replace("profile: [host, haswell, nehalem]", "threads: [1, 2]")
     (tmp_path / "m.yaml").write_text(matrix)
     run = [*NUMDEV, "matrix", "run", "m.yaml", "--images", IMAGES, "-e", "local", "-s", "there"]
-    numdev("as", "haswell", "--", *run)
-    numdev("as", "haswell", "--", *NUMDEV, "bundle", "create", "-s", "there", "-o", "there.bundle.tar")
-    data = json.loads(numdev("bundle", "rerun", "there.bundle.tar", "--engine", "local", "--json"))
+    for_real("as", "haswell", "--", *run)
+    for_real("as", "haswell", "--", *NUMDEV, "bundle", "create", "-s", "there", "-o", "there.bundle.tar")
+    data = json.loads(for_real("bundle", "rerun", "there.bundle.tar", "--engine", "local", "--json"))
     assert data["counts"] == {"same": 4}
     assert "E5-2699 v3" in data["notes"][0]
     # This very processor, as itself, is another one.
-    numdev("matrix", "run", "m.yaml", "--images", IMAGES, "-e", "local", "-s", "here")
-    numdev("bundle", "create", "-s", "here", "-o", "here.bundle.tar")
-    data = json.loads(numdev("bundle", "diff", "there.bundle.tar", "here.bundle.tar", "--json", code=(0, 13)))
+    for_real("matrix", "run", "m.yaml", "--images", IMAGES, "-e", "local", "-s", "here")
+    for_real("bundle", "create", "-s", "here", "-o", "here.bundle.tar")
+    data = json.loads(for_real("bundle", "diff", "there.bundle.tar", "here.bundle.tar", "--json", code=(0, 13)))
     assert any("E5-2699 v3" in line for line in data["platforms"])
     assert {cell["first"] for cell in data["cells"] if cell["outcome"] == "other"} <= {"CPU as shown"}

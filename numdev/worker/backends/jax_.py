@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import net
 from ..layers import Tapping
-from ..tensors import Refused
+from ..tensors import Refused, cast
 from . import Task, Unsupported, nhwc
 
 # What XLA says of what it has compiled, and the threads that it has; see readback.py.
@@ -68,16 +68,11 @@ def _function(task: Task, network: nhwc.Network, added: Sequence[str]) -> Callab
     settings = options(task)
     jax = _jax(task)
     description, arrays = network
-    kind = np.dtype(task.precision)
-
-    def cast(array: np.ndarray) -> np.ndarray:
-        return array.astype(kind) if array.dtype.kind == "f" else array
-
     weights = [
-        {key: jax.device_put(cast(array)) for key, array in nhwc.weights_of(layer, arrays).items()}
+        {key: jax.device_put(cast(array, task.precision)) for key, array in nhwc.weights_of(layer, arrays).items()}
         for layer in description["layers"]
     ]
-    inputs = {name: jax.device_put(cast(array)) for name, array in task.inputs.items()}
+    inputs = {name: jax.device_put(cast(array, task.precision)) for name, array in task.inputs.items()}
     lowered = jax.jit(lambda values, w: _graph(description, w, values, added)).lower(inputs, weights)
     try:
         compiled = lowered.compile(compiler_options=settings or None)

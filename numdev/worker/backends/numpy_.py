@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import net
 from ..layers import Observe, Tapping, of_net
+from ..tensors import cast
 from . import Task
 
 
@@ -35,11 +36,6 @@ def tapping(task: Task) -> Tapping:
 
 def _loaded(task: Task) -> Tuple[Dict[str, Any], Dict[str, np.ndarray], Dict[str, np.ndarray]]:
     """Description, weights and inputs, in the task's precision."""
-    kind = np.dtype(task.precision).type
-
-    def cast(array: np.ndarray) -> np.ndarray:
-        return array.astype(kind) if array.dtype.kind == "f" else array
-
     description, weights = net.load(str(task.model))
-    weights = {name: cast(array) for name, array in weights.items()}
-    return description, weights, {name: cast(array) for name, array in task.inputs.items()}
+    weights = {name: cast(array, task.precision) for name, array in weights.items()}
+    return description, weights, {name: cast(array, task.precision) for name, array in task.inputs.items()}

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import net
 from ..layers import Tapping
-from ..tensors import Refused
+from ..tensors import Refused, cast
 from . import Task, Unsupported, nhwc
 
 _ELEMENTWISE = {
@@ -51,18 +51,16 @@ def _function(task: Task, network: nhwc.Network, added: Sequence[str]) -> Callab
     if task.optimization == "off":
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     description, arrays = network
-    kind = np.dtype(task.precision)
-
-    def cast(array: np.ndarray) -> np.ndarray:
-        return array.astype(kind) if array.dtype.kind == "f" else array
-
     # A build for GPUs would take one.
     with tf.device("/CPU:0"):
         weights = [
-            {key: tf.Variable(cast(array), trainable=False) for key, array in nhwc.weights_of(layer, arrays).items()}
+            {
+                key: tf.Variable(cast(array, task.precision), trainable=False)
+                for key, array in nhwc.weights_of(layer, arrays).items()
+            }
             for layer in description["layers"]
         ]
-        inputs = {name: tf.constant(cast(array)) for name, array in task.inputs.items()}
+        inputs = {name: tf.constant(cast(array, task.precision)) for name, array in task.inputs.items()}
         graph = tf.function(lambda values: _graph(description, weights, values, added))
 
     def infer() -> nhwc.Made:
