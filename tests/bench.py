@@ -285,12 +285,16 @@ def ulp_speed() -> None:
     tracemalloc.stop()
 
 
+# Where programs in a process of their own find peak.py.
+PEAK = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+
 ANALYSIS = """
-import hashlib, resource, sys, time
+import hashlib, sys, time
 import numpy as np
 from numdev.analysis.design import design
 from numdev.analysis.indices import indices
 from numdev.analysis.minimal import minimal
+from peak import peak
 levels = np.indices((4,) * 10, dtype=np.int8).reshape(10, -1)
 kinds = levels[0].astype(int) * 64 + levels[3] * 16 + levels[5] * 4 + (levels[1] > 1) * levels[7]
 digests = np.array([hashlib.sha256(b"%d" % kind).digest() for kind in range(256)])
@@ -308,14 +312,16 @@ by_size = indices(found, squares)
 seconds = time.perf_counter() - started
 assert sets.core == ("factor0", "factor1", "factor3", "factor5", "factor7"), sets
 assert by_class.by["factor0"].shapley and by_size.by["factor0"].shapley
-print(found.cells, found.kinds, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(found.cells, found.kinds, seconds, peak())
 """
 
 
 def analysis_speed() -> None:
     """Classes, minimal sets, and all indices of ten factors by both distances, from the digests of outputs."""
     for gaps, what in (("0", "complete"), ("0.03", "3 % missing")):
-        done = subprocess.run([sys.executable, "-c", ANALYSIS, gaps], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", ANALYSIS, gaps], env=PEAK, capture_output=True, text=True, check=True
+        )
         cells, _, seconds, memory = map(float, done.stdout.split())
         row(f"{cells:,.0f} cells, ten factors, {what}", f"{seconds:.1f} s", f"10 s, 1 GiB: {memory:.0f} MiB")
 
@@ -346,13 +352,12 @@ import sys, time
 from pathlib import Path
 from numdev.bundle.create import Options, create
 from numdev.store import Store
+from peak import peak
 folder = Path(sys.argv[1])
 started = time.perf_counter()
 create(Store.open(folder / "store"), "bench", folder / "bench.bundle.tar", folder / "cache", Options())
 seconds = time.perf_counter() - started
-# What getrusage says counts the process that started this one, too.
-(most,) = (line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(seconds, int(most) / 1024)
+print(seconds, peak())
 """
 
 
@@ -401,7 +406,7 @@ def bundle_speed() -> None:
             summed = timed(lambda: subprocess.run(["sha256sum", *files_], check=True, stdout=subprocess.DEVNULL))
             packed = timed(lambda: subprocess.run(tarred, check=True))
             command = [sys.executable, "-c", BUNDLING, str(folder)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+            done = subprocess.run(command, env=PEAK, capture_output=True, text=True, check=True, cwd=ROOT)
             seconds, memory = map(float, done.stdout.split())
             turns.append((seconds / (summed + packed), seconds, memory))
         ratio, seconds, memory = sorted(turns)[1]

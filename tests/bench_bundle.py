@@ -29,15 +29,8 @@ from numdev.store import Output, Record, Store
 made = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("bundle") / "conftest.py")))
 # Elements of one output: 32 MiB of float32.
 SIZE = 8 << 20
-CODE = """
-import resource, sys
-from numdev.cli import main
-sys.argv = ["numdev", "bundle", "verify", sys.argv[1]]
-try:
-    main()
-finally:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, file=sys.stderr)
-"""
+# numdev in a process that says how much memory it had.
+NUMDEV = [sys.executable, str(Path(__file__).with_name("peak.py"))]
 
 
 def large(folder: Path, gigabytes: float, classes: int, brand: str = "Made by hand", seed: int = 1) -> Path:
@@ -118,7 +111,7 @@ def main() -> None:
         timed(["sha256sum", str(path)])
         summed, _ = timed(["sha256sum", str(path)])
         listed = tar(path)
-        verified, done = timed([sys.executable, "-c", CODE, str(path)], env={**os.environ, "COLUMNS": "80"})
+        verified, done = timed([*NUMDEV, "bundle", "verify", str(path)], env={**os.environ, "COLUMNS": "80"})
         peak = done.stderr.split()[-1]
         if asked.keep:
             shutil.move(path, asked.keep)

@@ -18,15 +18,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 bench = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("bench_bundle.py"))))
-CODE = """
-import resource, sys
-from numdev.cli import main
-sys.argv = ["numdev", "bundle", "merge", *sys.argv[1:]]
-try:
-    main()
-finally:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, file=sys.stderr)
-"""
 HOSTS = {"one": "Made by hand", "two": "Made by others"}
 
 
@@ -48,7 +39,7 @@ def main() -> None:
         summed, _ = bench.timed(["sha256sum", *map(str, paths)])
         listed = sum(bench.tar(path) for path in paths)
         unpacked = unpack(paths, folder / "unpacked")
-        command = [sys.executable, "-c", CODE, *map(str, paths), "--store", str(folder / "store")]
+        command = [*bench.NUMDEV, "bundle", "merge", *map(str, paths), "--store", str(folder / "store")]
         merged, done = bench.timed(command, env={**os.environ, "COLUMNS": "80"})
         if done.returncode:
             sys.exit(done.stdout + done.stderr)

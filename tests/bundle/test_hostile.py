@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import resource
 import runpy
 import struct
 import subprocess
@@ -491,27 +492,27 @@ def seen(folder: Path) -> dict[str, tuple[int, int]]:
 
 # Bounds -----------------------------------------------------------------------------------------------------------
 
-BOUND = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
-resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-from numdev.cli import main
-sys.argv = ["numdev", "bundle", "verify", sys.argv[1]]
-try:
-    main()
-finally:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
-"""
+PEAK = Path(__file__).parents[1] / "peak.py"
+
+
+def bound() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
 def bounded(path: Path) -> tuple[int, int, str]:
     """(exit code, megabytes, what it said) of the command in a process that may write no file."""
     done = subprocess.run(
-        [sys.executable, "-c", BOUND, str(path)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, str(PEAK), "bundle", "verify", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=bound,
     )
     *said, peak = done.stderr.splitlines()
     assert "Traceback" not in done.stderr
-    return done.returncode, int(peak) >> 10, done.stdout + "\n".join(said)
+    return done.returncode, int(peak), done.stdout + "\n".join(said)
 
 
 @pytest.mark.parametrize(
