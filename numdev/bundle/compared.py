@@ -9,6 +9,7 @@ from typing import Any
 
 from numdev.analysis.agreement import adjusted_rand
 from numdev.analysis.classes import letters
+from numdev.bundle import printed
 from numdev.bundle.differing import Difference, Sides, differences, shown
 from numdev.bundle.stranger import plain
 from numdev.bundle.verdicts import Verdict, verdict
@@ -45,22 +46,20 @@ class CellCompared:
     differs: tuple[Difference, ...] = ()
     verdict: Verdict | None = None
 
-    def json(self) -> dict[str, Any]:
-        told: dict[str, Any] = {
-            "cell": self.pair.name,
-            "workload": self.pair.workload,
-            "factors": dict(self.pair.factors),
-            "outcome": self.outcome,
-            "runs": [len(self.pair.one), len(self.pair.other)],
-        }
-        if self.reason:
-            told["reason"] = self.reason
-        if self.verdict:
-            told["differs"] = [{"factor": one.factor, "what": one.what} for one in self.differs]
-            told["first"] = self.verdict.first
-            told["layer"] = self.verdict.layer
-            told["cause"] = {"factor": self.verdict.cause, "why": self.verdict.why}
-        return told
+    def printed(self) -> printed.Cell:
+        told = self.verdict
+        return printed.Cell(
+            cell=self.pair.name,
+            workload=self.pair.workload,
+            factors=dict(self.pair.factors),
+            outcome=self.outcome,
+            runs=[len(self.pair.one), len(self.pair.other)],
+            reason=self.reason,
+            differs=[printed.Difference(factor=one.factor, what=one.what) for one in self.differs],
+            first=told.first if told else None,
+            layer=told.layer if told else None,
+            cause=printed.Cause(factor=told.cause, why=told.why) if told else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -77,14 +76,14 @@ class Classes:
     index: float | None
     alike: bool
 
-    def json(self) -> dict[str, Any]:
-        return {
-            "workload": self.workload,
-            "cells": self.cells,
-            "classes": [self.one, self.other],
-            "index": self.index,
-            "same_partition": self.alike,
-        }
+    def printed(self) -> printed.Classes:
+        return printed.Classes(
+            workload=self.workload,
+            cells=self.cells,
+            classes=[self.one, self.other],
+            index=self.index,
+            same_partition=self.alike,
+        )
 
 
 @dataclass(frozen=True)
@@ -105,12 +104,13 @@ class Compared:
     def complete(self) -> bool:
         return not any(one.outcome in INCOMPLETE for one in self.cells)
 
-    def json(self) -> dict[str, Any]:
-        return {
-            "counts": self.counts,
-            "cells": [one.json() for one in self.cells],
-            "classes": [one.json() for one in self.classes],
-        }
+    def printed(self) -> printed.Cells:
+        return printed.Cells(
+            same=not self.deviates and self.complete,
+            counts=self.counts,
+            cells=[one.printed() for one in self.cells],
+            classes=[one.printed() for one in self.classes],
+        )
 
 
 def compare(pairs: Sequence[Pair], sides: Sides) -> Compared:

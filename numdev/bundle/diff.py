@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from numdev import cpu
-from numdev.bundle import layout
+from numdev.bundle import layout, printed
 from numdev.bundle.compared import UNKNOWN, Compared, Pair, compare, named, tables
 from numdev.bundle.differing import Side
 from numdev.bundle.groups import Group, grouped
@@ -40,15 +39,18 @@ class Diff:
         known = UNKNOWN not in self.compared.counts
         return not self.compared.deviates and self.compared.complete and known and not any(self.only)
 
-    def json(self) -> dict[str, Any]:
-        return {
-            "asked": list(self.asked),
-            "platforms": list(self.platforms),
-            "matched": list(self.matched),
-            "only": [list(some) for some in self.only],
-            "letters": {name: list(pair) for name, pair in self.letters.items()},
-            **self.compared.json(),
-        }
+    def printed(self, bundles: Sequence[Bundle]) -> printed.Diff:
+        """bundles: the two that were compared, which may be closed."""
+        return printed.Diff(
+            version=1,
+            bundles=[bundle.description.printed(bundle.digest) for bundle in bundles],
+            asked=list(self.asked),
+            platforms=list(self.platforms),
+            matched=list(self.matched),
+            only=[list(some) for some in self.only],
+            letters={name: list(pair) for name, pair in self.letters.items()},
+            **{**dict(self.compared.printed()), "same": self.same},
+        )
 
 
 def diff(one: Bundle, other: Bundle) -> Diff:

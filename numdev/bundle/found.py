@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
+from numdev.bundle import printed
 from numdev.errors import BundleFailed, InvalidInput, NumdevError, Problem
 
 # Problems of one check that are told; the others are counted.
@@ -53,15 +53,15 @@ class Check:
         except NumdevError as error:
             self.wrong("", f"{error.what} {error.why}".strip())
 
-    def json(self) -> dict[str, Any]:
-        return {
-            "check": self.name,
-            "what": self.what,
-            "ok": not self.problems,
-            "problems": [{"where": one.where, "what": one.what} for one in self.problems],
-            "more": self.more,
-            "notes": self.notes,
-        }
+    def printed(self) -> printed.Check:
+        return printed.Check(
+            check=self.name,
+            what=self.what,
+            ok=not self.problems,
+            problems=[printed.Found(where=one.where, what=one.what) for one in self.problems],
+            more=self.more,
+            notes=self.notes,
+        )
 
 
 def plain(text: str) -> str:

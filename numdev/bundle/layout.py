@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, JsonValue
 
+from numdev.bundle import printed
 from numdev.spec import yamlfile
 
 FORMAT = 1
@@ -81,6 +82,10 @@ class Description(yamlfile.Strict):
 
     def json_data(self) -> dict[str, Any]:
         return self.model_dump(mode="json", by_alias=True)
+
+    def printed(self, digest: str) -> printed.Told:
+        """digest: of the bundle that this is of."""
+        return printed.Told(name=self.name, run=self.run, date=self.date, numdev=self.numdev, digest=digest)
 
 
 class CellLine(yamlfile.Strict):

@@ -15,7 +15,7 @@ from typing import Any
 
 from numdev import digests
 from numdev.analysis import HOST
-from numdev.bundle import celldigests, layout, machines, verify
+from numdev.bundle import celldigests, layout, machines, printed, verify
 from numdev.bundle.joined import CANNOT, Joined, Line
 from numdev.bundle.merging import Incoming, materials
 from numdev.bundle.reading import Bundle
@@ -49,6 +49,26 @@ class Merged:
     equal: int
     alone: int
     conflicts: list[Conflict] = field(default_factory=list)
+
+    def printed(self) -> printed.Merge:
+        run = self.run
+        return printed.Merge(
+            version=1,
+            run=run.matrix,
+            cells=len(run.cells),
+            records=self.records,
+            tensors=self.tensors,
+            hosts={
+                level: printed.Host(**host.model_dump(mode="json", exclude={"source"}))
+                for level, host in run.hosts.items()
+            },
+            equal=self.equal,
+            alone=self.alone,
+            conflicts=[
+                printed.Conflict(digest=one.digest, name=one.name, outcomes=one.outcomes) for one in self.conflicts
+            ],
+            notes=run.joined,
+        )
 
 
 def merge(paths: Sequence[Path], folder: Path, name: str = "", say: Say = lambda line: None) -> Merged:

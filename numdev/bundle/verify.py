@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from numdev import digests
-from numdev.bundle import layout, machines, partcheck
+from numdev.bundle import layout, machines, partcheck, printed
 from numdev.bundle.answercheck import analysis
 from numdev.bundle.cellcheck import Cells
 from numdev.bundle.cratecheck import crate
@@ -49,18 +49,15 @@ class Report:
         changed = any(check.problems and not check.unreadable for check in self.checks)
         return BundleFailed.code if changed else InvalidInput.code
 
-    def json(self) -> dict[str, Any]:
-        return {
-            "bundle": self.description.name,
-            "run": self.description.run,
-            "date": self.description.date,
-            "numdev": self.description.numdev,
-            "digest": self.digest,
-            "whole": self.whole,
-            "signed": self.signed or None,
-            "left_out": self.description.left_out,
-            "checks": [check.json() for check in self.checks],
-        }
+    def printed(self) -> printed.Verification:
+        return printed.Verification(
+            version=1,
+            bundle=self.description.printed(self.digest),
+            whole=self.whole,
+            signed=self.signed or None,
+            left_out=self.description.left_out,
+            checks=[check.printed() for check in self.checks],
+        )
 
 
 @dataclass(frozen=True)

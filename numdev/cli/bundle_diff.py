@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -31,14 +30,8 @@ def diff(
         found = differing.diff(first, second)
         descriptions = first.description, second.description
         names = [f"{letter}: {plain(bundle.where, 80)}" for letter, bundle in zip("AB", (first, second), strict=True)]
-        digests = [first.digest, second.digest]
     if as_json:
-        bundles = [
-            {"name": told.name, "numdev": told.numdev, "date": told.date, "digest": digest}
-            for told, digest in zip(descriptions, digests, strict=True)
-        ]
-        data = {"version": 1, "bundles": bundles, "same": found.same, **found.json()}
-        typer.echo(json.dumps(data, indent=1, sort_keys=True))
+        typer.echo(found.printed((first, second)).text())
     else:
         console = Console(highlight=False)
         for name, told in zip(names, descriptions, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -36,26 +35,9 @@ def merge(
     with tamed():
         made = merging.merge(bundles, store, name, say)
     if as_json:
-        typer.echo(json.dumps(_json(made), indent=1, sort_keys=True))
+        typer.echo(made.printed().text())
     else:
         _print(made, store, Console(highlight=False))
-
-
-def _json(made: Merged) -> dict:
-    run = made.run
-    hosts = {level: run.hosts[level].model_dump(mode="json", exclude={"source"}) for level in run.hosts}
-    return {
-        "version": 1,
-        "run": run.matrix,
-        "cells": len(run.cells),
-        "records": made.records,
-        "tensors": made.tensors,
-        "hosts": hosts,
-        "equal": made.equal,
-        "alone": made.alone,
-        "conflicts": [{"digest": one.digest, "name": one.name, "outcomes": one.outcomes} for one in made.conflicts],
-        "notes": run.joined,
-    }
 
 
 def _print(made: Merged, store: Path, console: Console) -> None:

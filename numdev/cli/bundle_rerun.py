@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from numdev import __version__, cpu, files
-from numdev.bundle import groups, layout, rerun, workspace
+from numdev.bundle import groups, layout, printed, rerun, workspace
 from numdev.bundle.compared import Compared, Pair, compare, tables
 from numdev.bundle.reading import Bundle
 from numdev.bundle.sides import of_bundle, of_run
@@ -228,25 +227,19 @@ def _tame(record: Record) -> Record:
 def _finish(bundle: Bundle, done: Rerun, as_json: bool, store: Path | None) -> None:
     description = bundle.description
     if as_json:
-        data: dict[str, Any] = {
-            "version": 1,
-            "bundle": {
-                "name": description.name,
-                "digest": bundle.digest,
-                "numdev": description.numdev,
-                "date": description.date,
-            },
-            "numdev": __version__,
-            "engine": done.engine,
-            "platform": cpu.host().facts(),
-            "runs": done.runs,
-            "left_out": done.left_out,
-            "uncovered": done.uncovered,
-            "notes": done.notes,
-            "same": not done.compared.deviates and done.compared.complete,
-            **done.compared.json(),
-        }
-        typer.echo(json.dumps(data, indent=1, sort_keys=True))
+        data = printed.Rerun(
+            version=1,
+            bundle=description.printed(bundle.digest),
+            numdev=__version__,
+            engine=done.engine,
+            platform=cpu.host().facts(),
+            runs=done.runs,
+            left_out=done.left_out,
+            uncovered=done.uncovered,
+            notes=done.notes,
+            **dict(done.compared.printed()),
+        )
+        typer.echo(data.text())
         return
     console = Console(highlight=False)
     recorded = f"run {plain(description.run)} of {description.date}, numdev {plain(description.numdev, 40)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import textwrap
 from pathlib import Path
@@ -53,7 +52,7 @@ def verify(
         wanted = Signature(files.read_bytes(envelope, signing.ENVELOPE), str(envelope), key)
     report = verified(file, expected=digest, signature=wanted)
     if as_json:
-        typer.echo(json.dumps(report.json(), indent=1, sort_keys=True))
+        typer.echo(report.printed().text())
     else:
         _print(report, Console(highlight=False))
     raise typer.Exit(report.code)
