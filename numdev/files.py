@@ -14,6 +14,8 @@ from typing import IO, Any
 from numdev.errors import InvalidInput, Problem, StorageFailed
 
 JSON_LIMIT = 64 << 20
+# What a path that no file can have gives.
+_NO_PLACE = (errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 @contextmanager
@@ -33,6 +35,10 @@ def storage_errors(path: Path) -> Iterator[None]:
                 f"{path} may not be written.",
                 str(error.strerror),
                 "Choose a folder of your own (--store, NUMDEV_CACHE), or change its permissions.",
+            ) from error
+        if error.errno in _NO_PLACE:
+            raise StorageFailed(
+                f"{path} cannot be made.", str(error.strerror), "Choose another place (--store, NUMDEV_CACHE)."
             ) from error
         raise
 

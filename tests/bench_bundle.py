@@ -79,12 +79,18 @@ def large(folder: Path, gigabytes: float, classes: int, brand: str = "Made by ha
                     outputs=[Output(name="y", dtype="float32", shape=[SIZE], tensor=tensor)],
                     seconds=0.25,
                     causes=causes,
-                    environment={"engine": "memory", "platform": host.facts(), "site": made.SITES[stack]},
+                    environment={
+                        "engine": "memory",
+                        "platform": host.facts(),
+                        "site": made.SITES[stack],
+                        "profile": {"profile": profile, "rung": "cpuid"},
+                    },
                 )
             )
             levels = {"stack": stack, "profile": profile}
             cells.append(RunCell(digest=digest, workload=name, factors=levels, replicate=1, reference=False))
-    run = small.model_copy(update={"cells": cells, "workloads": workloads, "source": {}, "origins": {}})
+    source = {**small.source, "workloads": [{"name": name, "command": [name]} for name in workloads]}
+    run = small.model_copy(update={"cells": cells, "workloads": workloads, "source": source, "origins": {}})
     store.write_run("m", run.model_dump(mode="json"))
     create(store, "m", folder / "large.bundle.tar", folder / "cache", Options())
     shutil.rmtree(folder / "store")

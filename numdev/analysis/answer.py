@@ -139,9 +139,7 @@ def _workload(
         if one.factor == SILICON:
             said += [Sentence(about=SILICON, text=text) for text in silicon_sentences(part, observations)]
         if one.factor == HOST and compared:
-            said += [
-                Sentence(about=HOST, text=text) for text in host_sentences(compared, part, repeated.comparisons > 0)
-            ]
+            said += [Sentence(about=HOST, text=text) for text in host_sentences(compared, part)]
     said.append(Sentence(about="run-to-run", text=repeats_sentence(repeated)))
     if repeated.inside:
         said.append(Sentence(about="in-process", text=inside_sentence(repeated)))
@@ -252,10 +250,16 @@ def _class(
 def _size(one: Class, against: Class, sizes: Sizes) -> tuple[Deviation, dict[str, Deviation]]:
     """Over the task with the most samples; of another batch size, over the samples in common."""
     found = []
+    shaping = {_shaping(task): outputs for task, outputs in reversed(against.outputs.items())}
     for task, outputs in one.outputs.items():
-        other = against.outputs.get(task) or next(iter(against.outputs.values()))
+        other = against.outputs.get(task) or shaping.get(_shaping(task)) or next(iter(against.outputs.values()))
         found.append((sizes.between(outputs, other), sizes.outputs(outputs, other)))
     return max(found, key=lambda pair: (pair[0].total, pair[0].max_abs or 0))
+
+
+def _shaping(task: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """A task without its machine."""
+    return tuple(pair for pair in task if pair[0] != HOST)
 
 
 def _labels(size: Deviation | None, labels: Sequence[str]) -> tuple[str, ...]:

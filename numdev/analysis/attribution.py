@@ -12,7 +12,7 @@ from numdev.analysis.design import Design, design_of
 from numdev.analysis.distances import Distances, distances
 from numdev.analysis.effects import NOT_IDENTIFIED as NO_PAIR
 from numdev.analysis.effects import NOT_VARIED, Effect
-from numdev.analysis.families import FAMILIES, families, family
+from numdev.analysis.families import FAMILIES, MACHINE, families, family
 from numdev.analysis.identify import NO_EFFECT, NOT_IDENTIFIED, Standing, components, standings
 from numdev.analysis.indices import Index, Indices, Interaction, indices
 from numdev.analysis.lattice import squares_of
@@ -65,7 +65,7 @@ class GroupShare:
 
 @dataclass(frozen=True)
 class Attribution:
-    """`factors` by name and `groups` by the names of families.py, of which all are there; `sufficient` sets of groups.
+    """`factors` by name and `groups` by the names of families.py, of which all are there but that of machines; `sufficient` sets of groups.
 
     `complete`: every combination of levels has a class, so that shares are not borrowed. `missing`: the fewest cells that
     would identify all factors. `interactions`: what only several factors together explain. `notes`: what
@@ -221,6 +221,9 @@ def _groups(
     groups = {}
     for name in FAMILIES:
         members = every.get(name, ())
+        if name == MACHINE and not members:
+            # Runs of one machine have no such group.
+            continue
         status = statuses.get(name, NOT_VARIED)
         if status == NOT_VARIED and any(factors[one].status == NOT_IDENTIFIED for one in members if one in factors):
             status = NOT_IDENTIFIED

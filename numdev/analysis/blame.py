@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from numdev.analysis.attribution import Attribution, FactorShare, GroupShare
 from numdev.analysis.effects import NOT_VARIED
-from numdev.analysis.families import DISPATCHED, OBSERVED, OTHER, SILICON, SOFTWARE, THREADS
+from numdev.analysis.families import DISPATCHED, MACHINE, OBSERVED, OTHER, SILICON, SOFTWARE, THREADS
 from numdev.analysis.identify import CAUSE, NO_EFFECT, NOT_IDENTIFIED
+from numdev.analysis.observation import HOST
 from numdev.analysis.repeats import Repeats
 from numdev.analysis.sentences import listed, plural, title
 
@@ -17,6 +18,7 @@ TITLES = {
     THREADS: "threads",
     SILICON: "silicon",
     OBSERVED: "hardware as observed",
+    MACHINE: "the machine as a whole (hardware and system)",
     OTHER: "other factors",
 }
 MOST_INTERACTIONS = 3
@@ -101,7 +103,9 @@ def _open(found: Attribution, groups: list[str]) -> list[str]:
         return []
     text = f"not identified: {listed(map(title, names))}"
     if found.missing:
-        text += f"; {plural(len(found.missing), 'more cell')} would tell (numdev matrix suggest)"
+        # No matrix sets a machine.
+        how = "run there, and merged" if HOST in found.factors else "numdev matrix suggest"
+        text += f"; {plural(len(found.missing), 'more cell')} would tell ({how})"
     return [text]
 
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
-from numdev.analysis.observation import GAPS, OK, Observation, OutputRef
+from numdev.analysis.budget import counted, spend
+from numdev.analysis.dispatch import DISPATCH, PROFILE
+from numdev.analysis.observation import GAPS, HOST, OK, Observation, OutputRef
+from numdev.analysis.pairs import stretches
 
 Load = Callable[[str], np.ndarray]
 Outputs = tuple[OutputRef, ...]
 NOISY = "~"
+# Steps that stand for what is said of one class in one output: its sizes as objects and as JSON.
+_TOLD = 1 << 13
+# The same of an entry of the table of classes.
+_ENTRY = 1 << 9
 
 # Levels of these may change the shape of the outputs without being a deviation: the samples in common are
 # compared.
@@ -86,7 +95,11 @@ class Partition:
         return self.names[id(cell)]
 
     def by_name(self, name: str) -> Class:
-        return next(each for each in self.classes if each.name == name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Class]:
+        return {each.name: each for each in reversed(self.classes)}
 
     def differ(self, one: Cell, other: Cell) -> bool:
         """Whether two comparable cells give different bytes, in the samples in common where batch differs."""
@@ -134,7 +147,32 @@ def partition(
     names = {id(cell): each.name for each in classes for cell in each.cells}
     for cell in cells:
         names.setdefault(id(cell), NOISY if cell.kind == "noisy" else "")
-    return Partition(workload, cells, classes, levels, tasks, names)
+    part = Partition(workload, cells, classes, levels, tasks, names)
+    if counted():
+        spend(_foreseen(part))
+    return part
+
+
+def _foreseen(part: Partition) -> int:
+    """Steps that an answer of this partition takes beside those that are counted where they are taken."""
+    sets = [outputs for each in part.classes for outputs in each.outputs.values()]
+    most = max(map(len, sets), default=0)
+    tensors: dict[str, set[str]] = {}
+    for outputs in sets:
+        for one in outputs:
+            tensors.setdefault(one.name, set()).add(one.tensor)
+    classes, cells, factors = len(part.classes), len(part.cells), len(part.levels)
+    noisy = sum(cell.kind == "noisy" for cell in part.cells)
+    # Tables of classes by classes, as numbers; and all that is said of each class in each output.
+    found = 128 * classes**2 + _TOLD * classes * len(tensors)
+    # Outputs by themselves: every class beside one of each kind, where the output is looked for among all; and the cells once more.
+    found += sum(map(len, tensors.values())) * len(sets) * most // 8
+    found += len(tensors) * (4 * cells * (factors + 1) + classes**2 // 4)
+    # The table that is shown, which has an entry for every row and column (table.py).
+    longest = max(map(len, part.levels.values()), default=0)
+    rows = len({cell.task(DISPATCH) for cell in part.cells}) if PROFILE in part.levels else longest
+    found += _ENTRY * rows * len(part.levels.get("stack", range(longest)))
+    return found + 2 * noisy * len(sets) * (most + 1)
 
 
 def _levels(runs: list[Observation], order: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -158,8 +196,9 @@ def _cells(runs: list[Observation], levels: Mapping[str, list[str]]) -> tuple[Ce
     for run in runs:
         groups.setdefault(tuple(run.factors.get(name, ABSENT) for name in levels), []).append(run)
     cells = []
+    number = {name: {level: place for place, level in enumerate(some)} for name, some in levels.items()}
     for at, group in groups.items():
-        rank = tuple(levels[name].index(level) for name, level in zip(levels, at, strict=True))
+        rank = tuple(number[name][level] for name, level in zip(levels, at, strict=True))
         group.sort(key=lambda one: (one.replicate, one.status, one.cell))
         cells.append(_cell(dict(zip(levels, at, strict=True)), rank, group))
     return tuple(sorted(cells, key=lambda cell: cell.rank))
@@ -201,7 +240,14 @@ def _classes(cells: tuple[Cell, ...], tasks: frozenset[str], load: Load) -> tupl
             groups.setdefault(cell.outputs, []).append(cell)
         elif cell.kind == "status":
             failures.setdefault(cell.status, []).append(cell)
-    merged, alike = _join(groups, tasks, load)
+    # A machine is no other task, though each may have a reference of its own: other shapes on another one are a difference.
+    shaping = tasks - {HOST}
+    several = len({cell.task(shaping) for cell in cells}) > 1
+    places: dict[Outputs, set[tuple]] = {}
+    if several:
+        places = {key: {cell.task(shaping) for cell in some} for key, some in groups.items()}
+        spend(8 * len(groups) * (len(groups) * (2 + max(map(len, groups), default=0)) + len(cells)))
+    merged, alike = _join(places, load) if several else ([[key] for key in groups], {})
     merged.sort(key=lambda keys: (-sum(len(groups[key]) for key in keys), _first(groups, keys)))
     name_of = {key: letters(number) for number, keys in enumerate(merged) for key in keys}
     classes = []
@@ -212,7 +258,7 @@ def _classes(cells: tuple[Cell, ...], tasks: frozenset[str], load: Load) -> tupl
         other = frozenset(
             name_of[far]
             for far in groups
-            if far not in keys and any(_reshaped(key, far, groups, tasks) for key in keys)
+            if several and far not in keys and any(_reshaped(key, far, places) for key in keys)
         )
         classes.append(Class(name_of[keys[0]], tuple(members), False, outputs, near, other))
     for status, members in sorted(failures.items(), key=lambda item: (-len(item[1]), item[1][0].rank)):
@@ -220,26 +266,23 @@ def _classes(cells: tuple[Cell, ...], tasks: frozenset[str], load: Load) -> tupl
     return tuple(classes)
 
 
-def _reshaped(one: Outputs, other: Outputs, groups: dict[Outputs, list[Cell]], tasks: frozenset[str]) -> bool:
+def _reshaped(one: Outputs, other: Outputs, places: Mapping[Outputs, set[tuple]]) -> bool:
     if batch_only(one, other) or [ref.name for ref in one] != [ref.name for ref in other]:
         return False
-    return {cell.task(tasks) for cell in groups[one]}.isdisjoint(cell.task(tasks) for cell in groups[other])
+    return places[one].isdisjoint(places[other])
 
 
 def _first(groups: dict[Outputs, list[Cell]], keys: list[Outputs]) -> tuple[int, ...]:
     return min(cell.rank for key in keys for cell in groups[key])
 
 
-def _join(
-    groups: dict[Outputs, list[Cell]], tasks: frozenset[str], load: Load
-) -> tuple[list[list[Outputs]], dict[Outputs, set[Outputs]]]:
-    """Joins the byte classes of different batch sizes that are equal in their common samples.
+def _join(places: Mapping[Outputs, set[tuple]], load: Load) -> tuple[list[list[Outputs]], dict[Outputs, set[Outputs]]]:
+    """Joins the byte classes of different batch sizes that are equal in their common samples; places: the tasks of each.
 
     Being equal in common samples is not transitive: two classes of batch 4 may share their first sample with
     one of batch 1. Only groups in which all pairs are equal become one class; other links are returned apart.
     """
-    keys = list(groups)
-    places = {key: {cell.task(tasks) for cell in groups[key]} for key in keys}
+    keys = list(places)
     links: dict[Outputs, set[Outputs]] = {key: set() for key in keys}
     leading: dict[tuple[str, int], bytes] = {}
     for index, one in enumerate(keys):
@@ -276,10 +319,20 @@ def _equal_in_common(one: Outputs, other: Outputs, load: Load, leading: dict[tup
         count = min(first.shape[0], second.shape[0])
         for ref in (first, second):
             if (ref.tensor, count) not in leading:
-                leading[ref.tensor, count] = np.ascontiguousarray(load(ref.tensor)[:count]).tobytes()
+                leading[ref.tensor, count] = _leading(load(ref.tensor), count)
         if leading[first.tensor, count] != leading[second.tensor, count]:
             return False
     return True
+
+
+def _leading(array: np.ndarray, count: int) -> bytes:
+    """What names the first samples by their bytes: a copy of these would take as much memory as they do."""
+    some = array[:count]
+    spend(some.size)
+    state = hashlib.sha256()
+    for piece in stretches(some):
+        state.update(np.ascontiguousarray(piece))
+    return state.digest()
 
 
 def batch_only(one: Outputs, other: Outputs) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -235,18 +236,27 @@ def _numeric(array: np.ndarray) -> bool:
     return array.dtype.kind in "biufc" or array.dtype == BFLOAT16
 
 
-def largest(parts: list[Deviation]) -> Deviation | None:
-    """The largest of several deviations, field by field for the largest sizes; None of none."""
-    if not parts:
+def largest(parts: Iterable[Deviation]) -> Deviation | None:
+    """The largest of several deviations, field by field for the largest sizes; None of none. They are looked at one by one."""
+    first = top = None
+    size: tuple[float, ...] = ()
+    rel = ulp = rms = bits = None
+    for one in parts:
+        mine = one.nonfinite, one.max_abs or 0, one.differ / (one.total or 1)
+        if first is None or mine > size:
+            first, size = one, mine
+        if top is None or (one.changed_top1 or 0) > (top.changed_top1 or 0):
+            top = one
+        rel, ulp, rms = _most((rel, one.max_rel)), _most((ulp, one.max_ulp)), _most((rms, one.rms))
+        bits = _least((bits, one.min_bits))
+    if first is None or top is None:
         return None
-    first = max(parts, key=lambda one: (one.nonfinite, one.max_abs or 0, one.differ / (one.total or 1)))
-    top = max(parts, key=lambda one: one.changed_top1 or 0)
     return replace(
         first,
-        max_rel=_most(one.max_rel for one in parts),
-        max_ulp=_most(one.max_ulp for one in parts),
-        rms=_most(one.rms for one in parts),
-        min_bits=_least(one.min_bits for one in parts),
+        max_rel=rel,
+        max_ulp=ulp,
+        rms=rms,
+        min_bits=bits,
         changed_top1=top.changed_top1,
         samples=top.samples,
         examples=top.examples,

@@ -19,4 +19,4 @@ def part(name: str, level: str) -> str:
     """One of PARTS at a level: `own vendor`, `vendor AMD`, `-fma`, `l1d=48KiB`."""
     if level == OWN:
         return f"{OWN} {name}"
-    return level if level[0] in "+-" or "=" in level else f"{name} {level}"
+    return level if level.startswith(("+", "-")) or "=" in level else f"{name} {level}"

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import comb
 
-from numdev.analysis.classes import Cell, Partition
+from numdev.analysis.budget import spend
+from numdev.analysis.classes import Cell, Outputs, Partition
 from numdev.analysis.deviation import Deviation, largest
+from numdev.analysis.separate import MOST_CELLS, MOST_ROWS
 from numdev.analysis.sizes import Sizes
 
 NOT_VARIED = "not varied"
 NOT_IDENTIFIED = "not identified"
 NO_EFFECT = "no effect"
 DEPENDS = "depends"
+
+# Steps of a matched pair, and of what is kept of one that is not like others.
+_PAIR, _KEPT = 16, 1 << 9
 
 
 @dataclass(frozen=True)
@@ -58,56 +65,117 @@ def effect(part: Partition, factor: str, sizes: Sizes, facts: Mapping[str, Mappi
     levels = tuple(part.levels[factor])
     if len(levels) < 2:
         return Effect(factor, levels, NOT_VARIED)
-    matched, left_out, reshaped = _pairs(part, factor)
-    if not matched:
+    matched = _Matched(part, factor)
+    if not matched.count:
         alive = {cell.levels[factor] for cell in part.cells if cell.comparable}
         with_ = ()
         if len(alive) > 1:
             with_ = tuple(name for name in part.levels if name != factor and _fixes(part, name, factor))
+        _foresee(part, levels, len(alive))
         return Effect(
             factor,
             levels,
             NOT_IDENTIFIED,
-            left_out=left_out,
-            reshaped=reshaped,
+            left_out=matched.left_out,
+            reshaped=matched.reshaped,
             compared=tuple((level,) for level in levels if level in alive),
             confounded_with=with_,
         )
-    apart = [pair for pair in matched if part.differ(*pair)]
-    seen = {frozenset((one.levels[factor], other.levels[factor])) for one, other in matched}
-    differing = {frozenset((one.levels[factor], other.levels[factor])) for one, other in apart}
-    groups = _groups(levels, seen, differing)
+    groups = _groups(levels, matched.seen, matched.differing)
     group_of = {level: group for group in groups for level in group}
-    crossing = sum(group_of.get(one.levels[factor]) != group_of.get(other.levels[factor]) for one, other in matched)
+    crossing = sum(
+        count
+        for (one, other), count in matched.seen.items()
+        if group_of.get(levels[one]) != group_of.get(levels[other])
+    )
+    compared = _components(levels, matched.seen)
+    _foresee(part, levels, len(compared))
     explained, merged = _explain(groups, facts or {})
-    measured = {(one.outputs, other.outputs) for one, other in apart if one.kind == other.kind == "bytes"}
     return Effect(
         factor=factor,
         levels=levels,
-        status=DEPENDS if apart else NO_EFFECT,
-        pairs=len(matched),
-        differ=len(apart),
-        left_out=left_out,
-        reshaped=reshaped,
-        compared=_components(levels, seen),
+        status=DEPENDS if matched.apart else NO_EFFECT,
+        pairs=matched.count,
+        differ=matched.apart,
+        left_out=matched.left_out,
+        reshaped=matched.reshaped,
+        compared=compared,
         groups=groups,
-        uniform=bool(groups) and crossing == len(apart),
+        uniform=bool(groups) and crossing == matched.apart,
         explained_by=explained,
         merged=merged,
-        only=_only(part, factor, matched, apart),
-        size=largest([sizes.between(other, one) for one, other in sorted(measured, key=repr)]),
+        only=_only(part, factor, matched),
+        size=largest(sizes.between(other, one) for one, other in matched.measured()),
     )
 
 
-def _pairs(part: Partition, factor: str) -> tuple[list[tuple[Cell, Cell]], int, int]:
-    strata: dict[tuple[str, ...], list[Cell]] = {}
-    for cell in part.cells:
-        rest = tuple(level for name, level in cell.levels.items() if name != factor)
-        strata.setdefault(rest, []).append(cell)
-    every = [pair for cells in strata.values() for pair in combinations(cells, 2)]
-    both = [pair for pair in every if pair[0].comparable and pair[1].comparable]
-    usable = [pair for pair in both if part.commensurable(*pair)]
-    return usable, len(every) - len(both), len(both) - len(usable)
+class _Matched:
+    """The matched pairs of a factor, of which nothing is kept but what they have in common: there are many.
+
+    count, apart: how many have a class on both sides, and how many differ. left_out, reshaped: see Effect. seen: how many there are of each pair
+    of levels, these by number; differing: the pairs of levels of which some differ. strata, odd: cells that stand for all that are
+    matched, and for all that differ from their match, as far as other factors go.
+    """
+
+    def __init__(self, part: Partition, factor: str) -> None:
+        self.count = self.apart = self.left_out = self.reshaped = 0
+        self.seen: Counter[tuple[int, int]] = Counter()
+        self.differing: set[tuple[int, int]] = set()
+        self.strata: list[Cell] = []
+        self.odd: list[Cell] = []
+        self._outputs: dict[Outputs, int] = {}
+        self._pairs: set[tuple[int, int]] = set()
+        strata: dict[tuple[str, ...], list[Cell]] = {}
+        for cell in part.cells:
+            rest = tuple(level for name, level in cell.levels.items() if name != factor)
+            strata.setdefault(rest, []).append(cell)
+        number = {level: place for place, level in enumerate(part.levels[factor])}
+        for cells in strata.values():
+            alive = [cell for cell in cells if cell.comparable]
+            self.left_out += comb(len(cells), 2) - comb(len(alive), 2)
+            self._match(part, alive, [number[cell.levels[factor]] for cell in alive])
+
+    def _match(self, part: Partition, cells: list[Cell], levels: list[int]) -> None:
+        """All pairs of cells of one stratum."""
+        spend(_PAIR * comb(len(cells), 2))
+        before = self.count, self.apart
+        outputs = [self._outputs.setdefault(cell.outputs, len(self._outputs)) for cell in cells]
+        for one, other in combinations(range(len(cells)), 2):
+            if not part.commensurable(cells[one], cells[other]):
+                self.reshaped += 1
+                continue
+            pair = levels[one], levels[other]
+            self.count += 1
+            if pair not in self.seen:
+                spend(_KEPT)
+            self.seen[pair] += 1
+            if not part.differ(cells[one], cells[other]):
+                continue
+            self.apart += 1
+            self.differing.add(pair)
+            if cells[one].kind == cells[other].kind == "bytes":
+                sides = outputs[one], outputs[other]
+                if sides not in self._pairs:
+                    spend(_KEPT)
+                    self._pairs.add(sides)
+        if self.count > before[0]:
+            self.strata.append(cells[0])
+        if self.apart > before[1]:
+            self.odd.append(cells[0])
+
+    def measured(self) -> Iterator[tuple[Outputs, Outputs]]:
+        """The outputs of pairs that differ, each pair once and in an order that depends on nothing but them."""
+        outputs = list(self._outputs)
+        used = {side for pair in self._pairs for side in pair}
+        order = sorted(used, key=lambda side: repr(outputs[side]))
+        rank = {side: place for place, side in enumerate(order)}
+        for one, other in sorted((rank[one], rank[other]) for one, other in self._pairs):
+            yield outputs[order[one]], outputs[order[other]]
+
+
+def _foresee(part: Partition, levels: Sequence[str], components: int) -> None:
+    """Counts what the search for cells that would connect these levels takes at most (separate.py)."""
+    spend(4 * min(components - 1, MOST_CELLS) * max(len(levels), MOST_ROWS) * len(levels) * len(part.levels))
 
 
 def _fixes(part: Partition, one: str, other: str) -> bool:
@@ -119,21 +187,20 @@ def _fixes(part: Partition, one: str, other: str) -> bool:
     )
 
 
-def _only(
-    part: Partition, factor: str, matched: list[tuple[Cell, Cell]], apart: list[tuple[Cell, Cell]]
-) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _only(part: Partition, factor: str, matched: _Matched) -> tuple[tuple[str, tuple[str, ...]], ...]:
     found = []
-    for name in part.levels if apart else ():
-        paired, differing = ({one.levels[name] for one, _ in pairs} for pairs in (matched, apart))
+    for name in part.levels if matched.apart else ():
+        paired, differing = ({cell.levels[name] for cell in cells} for cells in (matched.strata, matched.odd))
         if name != factor and differing != paired:
             found.append((name, tuple(level for level in part.levels[name] if level in differing)))
     return tuple(found)
 
 
-def _components(levels: Sequence[str], linked: set[frozenset[str]]) -> tuple[tuple[str, ...], ...]:
+def _components(levels: Sequence[str], linked: Iterable[tuple[int, int]]) -> tuple[tuple[str, ...], ...]:
+    """The levels by what links connect; linked: pairs of levels, by number."""
     group = {level: {level} for level in levels}
     for pair in linked:
-        one, other = pair
+        one, other = (levels[place] for place in pair)
         if group[one] is not group[other]:
             joined = group[one] | group[other]
             group.update(dict.fromkeys(joined, joined))
@@ -142,16 +209,18 @@ def _components(levels: Sequence[str], linked: set[frozenset[str]]) -> tuple[tup
 
 
 def _groups(
-    levels: Sequence[str], seen: set[frozenset[str]], differing: set[frozenset[str]]
+    levels: Sequence[str], seen: Mapping[tuple[int, int], int], differing: set[tuple[int, int]]
 ) -> tuple[tuple[str, ...], ...]:
     """Levels grouped by agreement; nothing where a pair was never compared or agreement is not transitive."""
-    present = [level for level in levels if any(level in pair for pair in seen)]
-    if any(frozenset(pair) not in seen for pair in combinations(present, 2)):
+    present = {place for pair in seen for place in pair}
+    if any(pair not in seen for pair in combinations(sorted(present), 2)):
         return ()
-    groups = _components(present, seen - differing)
-    if any(frozenset(pair) in differing for group in groups for pair in combinations(group, 2)):
+    number = {level: place for place, level in enumerate(levels)}
+    agreed = [pair for pair in seen if pair not in differing]
+    groups = [group for group in _components(levels, agreed) if number[group[0]] in present]
+    if any((number[one], number[other]) in differing for group in groups for one, other in combinations(group, 2)):
         return ()
-    return groups
+    return tuple(groups)
 
 
 def _explain(

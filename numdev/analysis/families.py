@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from numdev.analysis.dispatch import DISPATCH
+from numdev.analysis.observation import HOST
 
 SOFTWARE, DISPATCHED, THREADS, SILICON = "software", "dispatch", "threads", "silicon"
-# What machines were, where none of it was set: dispatch and silicon at once.
-OBSERVED, OTHER = "observed", "other"
+# What machines were, where none of it was set: dispatch and silicon at once. A machine as a whole: its system, too.
+OBSERVED, MACHINE, OTHER = "observed", "machine", "other"
 # In the order in which they are told.
-FAMILIES = (SOFTWARE, DISPATCHED, THREADS, SILICON, OBSERVED, OTHER)
+FAMILIES = (SOFTWARE, DISPATCHED, THREADS, SILICON, OBSERVED, MACHINE, OTHER)
 _OF = {
     "stack": SOFTWARE,
     "optimization": SOFTWARE,
@@ -23,8 +24,8 @@ _OF = {
     "Python": SOFTWARE,
     "cores": THREADS,
     **dict.fromkeys(("microarchitecture", "SIMD", "L1d", "L2", "instance", "host_CPU", "GPU", "generation"), OBSERVED),
-    # Of joined runs (bundle/merge.py): a whole machine.
-    "host": OBSERVED,
+    # Of joined runs (bundle/merge.py).
+    HOST: MACHINE,
 }
 # Variables and session entries that choose code by the processor, or its threads: their names say so.
 _OPTIONS = {

@@ -10,17 +10,20 @@ from numdev.analysis.dispatch import PARTS, PROFILE, shown
 from numdev.analysis.hosts import (
     EMULATED,
     HELD,
+    MIXED,
+    NAMED,
     OTHERWISE,
     SAME,
     TOGETHER,
     UNKNOWN,
     UNREAD,
     VARIED,
+    Across,
     Compared,
-    Conflict,
     Host,
     Hosts,
     apart,
+    fingerprinted,
 )
 from numdev.analysis.sentences import listed, plural
 
@@ -28,78 +31,109 @@ from numdev.analysis.sentences import listed, plural
 MOST = 6
 _TOLD = {
     HELD: "dispatch is held (programs were told the same, and the libraries that say so chose alike)",
-    UNREAD: "programs were told the same, and no library says what it chose",
+    UNREAD: "programs were told the same, and it was not read back on both sides what libraries chose",
     OTHERWISE: "programs were told the same, and libraries chose otherwise",
     TOGETHER: "programs were not told the same",
 }
 
 
-def host_sentences(found: Hosts, part: Partition, repeated: bool) -> list[str]:
-    """What follows for a person, one thing a sentence. repeated: whether it was measured what differs from run to run."""
-    said = [_compared(one, repeated) for one in found.compared]
+def host_sentences(found: Hosts, part: Partition) -> list[str]:
+    """What follows for a person, one thing a sentence."""
+    said = [_compared(one) for one in found.compared]
+    if found.ended:
+        count = plural(len(found.ended), "cell")
+        said.append(
+            f"{count} ended otherwise on another host, which says nothing of bytes: {_named(found.ended, part)}"
+        )
     if found.alone:
         each = [f"{plural(count, 'cell')} on {level}" for level, count in found.alone.items()]
         said.append(f"not compared, for only one host has a class there: {listed(each)}")
     if found.conflicts:
-        names = [_conflict(one, part) for one in found.conflicts[:MOST]]
-        more = f" and {len(found.conflicts) - MOST} more" if len(found.conflicts) > MOST else ""
         count = plural(len(found.conflicts), "conflict")
-        said.append(f"{count} (equal causes by the cell's digest, other bytes): {'; '.join(names)}{more}")
+        said.append(f"{count} (equal causes by the cell's digest, other bytes): {_named(found.conflicts, part)}")
     return said
 
 
-def _compared(one: Compared, repeated: bool) -> str:
+def _compared(one: Compared) -> str:
     count = f"{one.differ} of {plural(one.pairs, 'pair')} differ"
     if one.told == TOGETHER and one.silicon in (VARIED, UNKNOWN):
         return _together(one, count)
     text = f"where {_TOLD[one.told]}, {count}"
-    return f"{text}: {_cause(one, repeated) if one.differ else _nothing(one)}"
+    return f"{text}: {_cause(one) if one.differ else _nothing(one)}"
 
 
 def _nothing(one: Compared) -> str:
     """Of pairs that do not differ: what is then known to change nothing there."""
     what = {
         VARIED: "neither silicon nor anything else of these hosts changes the bytes there",
-        UNKNOWN: "nothing of these hosts changes the bytes there, whatever their silicon",
         SAME: "the silicon is the same, and nothing else of these hosts changes the bytes there",
-        EMULATED: "an emulator computed, so that nothing is said of silicon",
     }
-    return what[one.silicon]
+    emulator = "an emulator computed, so that nothing is said of silicon"
+    if one.silicon in (EMULATED, MIXED):
+        return emulator if one.silicon == EMULATED else f"on one side {emulator}"
+    return what.get(one.silicon, "nothing of these hosts changes the bytes there, whatever their silicon")
 
 
-def _cause(one: Compared, repeated: bool) -> str:
+def _cause(one: Compared) -> str:
     """Of pairs that differ: everything that may be the reason, and what is not."""
-    seen = f" (they compute {listed(one.fingerprints)} differently)" if one.fingerprints else ""
     not_silicon = {
         SAME: "the silicon is the same, so it is not of silicon but",
         EMULATED: "an emulator computed, so it is",
     }
-    may = {VARIED: [f"silicon{seen}"], UNKNOWN: ["silicon, which is not recorded"]}.get(one.silicon, [])
+    may = [*_silicon(one)]
     may += {
         OTHERWISE: ["what they chose"],
-        UNREAD: ["a choice that no library tells"],
+        UNREAD: ["a choice that was not read back"],
         TOGETHER: ["dispatch, by what they were told"],
     }.get(one.told, [])
-    if one.also:
-        may.append(f"what else differs between the hosts ({listed(one.also)})")
-    if one.unrecorded:
-        may.append(f"what is not recorded of both ({listed(one.unrecorded)})")
-    if not repeated:
-        may.append("chance, for each cell ran once")
+    may += _rest(one)
     if not may:
         may.append("something that no record has")
     text = " ".join(filter(None, (not_silicon.get(one.silicon, ""), f"of {', or of '.join(may)}")))
     return text if len(may) > 1 or one.silicon != VARIED else f"{text}: nothing else that is recorded differs"
 
 
+def _silicon(one: Compared) -> list[str]:
+    computed = f"compute {listed(one.fingerprints)} differently"
+    seen = f"they {computed}" if one.odd == one.differ else f"the hosts of {one.odd} of these pairs {computed}"
+    return {
+        VARIED: [f"silicon ({seen})" if one.odd else "silicon"],
+        NAMED: ["silicon, which is the same by its name alone"],
+        UNKNOWN: ["silicon, which is not recorded"],
+        MIXED: ["an emulator's arithmetic against a processor's"],
+    }.get(one.silicon, [])
+
+
+def _rest(one: Compared) -> list[str]:
+    """What may be the reason whatever is known of silicon and dispatch."""
+    may = []
+    if one.also:
+        may.append(f"what else differs between the hosts ({listed(one.also)})")
+    if one.unrecorded:
+        may.append(f"what is not recorded of both ({listed(one.unrecorded)})")
+    if one.once:
+        of = "" if one.once == one.differ else f" of {one.once} of these pairs"
+        may.append(f"chance, for {'cells' if of else 'each cell'}{of} ran once")
+    return may
+
+
 def _together(one: Compared, count: str) -> str:
     what = "dispatch and silicon vary together (each host's own CPUID, or not the same one shown)"
     if not one.differ:
         return f"where {what}, {count}: neither is seen to change the bytes there"
-    return f"not identified where {what}: {count}, and this design cannot tell of which; profiles that both hosts show would"
+    may = ", or of ".join(["dispatch", *_silicon(one), *_rest(one)])
+    return (
+        f"not identified where {what}: {count}, of {may}; this design cannot tell of which. "
+        "Profiles that both hosts show would hold dispatch"
+    )
 
 
-def _conflict(one: Conflict, part: Partition) -> str:
+def _named(cells: Sequence[Across], part: Partition) -> str:
+    more = f" and {len(cells) - MOST} more" if len(cells) > MOST else ""
+    return "; ".join(_across(one, part) for one in cells[:MOST]) + more
+
+
+def _across(one: Across, part: Partition) -> str:
     levels = {name: level for name, level in one.levels.items() if len(part.levels[name]) > 1}
     named = [level for name, level in levels.items() if name == "stack"]
     if PROFILE in levels:
@@ -122,7 +156,10 @@ def hosts_in_short(hosts: Mapping[str, Host], workloads: Mapping[str, Hosts | No
     if "" in kinds:
         said.append("Of some hosts it is not recorded which silicon they have.")
     elif len(kinds) == 1 and not any(apart(*pair) for pair in combinations(hosts.values(), 2)):
-        said.append("All hosts have the same silicon: no difference here can be of silicon.")
+        if all(fingerprinted(*pair) for pair in combinations(hosts.values(), 2)):
+            said.append("All hosts have the same silicon: what differs between them is not of it.")
+        else:
+            said.append("All hosts have silicon of one name; it is not recorded of all of them what it computes.")
     held = [one for one in compared if one.told in (HELD, UNREAD) and one.silicon == VARIED]
     if held:
         said.append(_total("Told the same CPU on other silicon", held))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from numdev.analysis.budget import spend
 from numdev.analysis.design import Design, coded, dense
 
 # All 2**k sets of at most so many factors are valued.
@@ -27,6 +28,8 @@ ROWS = 1 << 29
 _SPARSE = 1 << 14
 # Bits of a code, and of a code with a weight.
 WIDTH = 62
+# Steps of one grouping beside those of its cells.
+_GROUPING = 1 << 9
 # Designs of so many rows are shared among threads, by the first few factors.
 THREADS, _LARGE, _SPLIT = 2, 1 << 16, 3
 
@@ -148,6 +151,9 @@ class _Walk:
                     list(pool.map(lambda part: self.walk(*part), parts))
         except _TooMuch:
             return None
+        finally:
+            # Where it is walked by threads, these have no budget.
+            spend(max(0, ROWS - self.left))
         return Lattice(self.names, self.found)
 
     def step(
@@ -175,6 +181,7 @@ class _Walk:
 
 def within(design: Design, factors: list[str], squares: np.ndarray | None = None) -> float:
     """`within` of one set of factors, of any number; see `lattice`."""
+    spend(_GROUPING + design.cells * (1 + len(factors) // 16))
     some = design.of_factors(factors)
     classes, kinds, own = _classes(design, squares)
     groups, number = dense(*coded(some.columns, some.sizes, design.cells))

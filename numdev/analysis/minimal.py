@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from numdev.analysis.budget import spend
 from numdev.analysis.design import Design
 from numdev.analysis.lattice import squares_of, within
 
@@ -61,6 +62,8 @@ def minimal(design: Design) -> Minimal:
         for place in range(len(names)):
             if not short >> place & 1 and not fixes(short | 1 << place):
                 short |= 1 << place
+            if len(known) > MOST_STEPS:
+                return Minimal((), (), (), searched=False)
         hit.append(full ^ short)
         found = _hitting(found, full ^ short)
         if len(found) > MOST_SETS or len(known) > MOST_STEPS:
@@ -81,6 +84,7 @@ def _hitting(sets: list[int], new: int) -> list[int]:
     for mask in sets:
         if not mask & new:
             grown |= {mask | 1 << place for place in _places(new)}
+    spend(len(grown) * (1 + len(hitting) // 4))
     return hitting + sorted(mask for mask in grown if not any(other & mask == other for other in hitting))
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 
 def number(value: float | None) -> str:
     """Two significant digits; whole numbers below 10**15 in full; `-` for None."""
     if value is None:
         return "-"
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else str(value)
     if value == int(value) and abs(value) < 1e15:
         return whole(int(value))
     return f"{value:.2g}"

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from numdev import digests
 
 OK = "ok"
+# The factor whose levels are whole machines (see hosts.py).
+HOST = "host"
 # A result that rounding cannot explain (see suspects.py): the analysis gives this status, no run ends with it.
 SUSPECT = "suspect"
 
@@ -36,8 +38,8 @@ class Observation:
     are those of the workload; of what was measured elsewhere none does. `exact`: whether a reference
     observation is right by its making (exact integers, or float64), and not merely a cell that others are measured by. `rounds`:
     `outcome_digest` of every inference of the process, where there was more than one. `shown`: what CPUID answered, by a digest: equal
-    ones told programs the same, and of "" that is not known. `emulated`: whether an emulator computed. `causes`: a digest of all that the
-    cell's own digest covers but for options, "" where that is not known.
+    ones told programs the same, and of "" that is not known. `emulated`: whether an emulator computed. `causes`: the digest that the
+    cell had on its machine, whichever replicate it is, "" where that is not known.
     """
 
     workload: str

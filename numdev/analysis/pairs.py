@@ -8,6 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from numdev.analysis.strided import BLOCK, Strided
+
 # Elements: few enough for a processor's caches, enough that what is called for each piece takes no time.
 PIECE = 1 << 17
 
@@ -57,6 +59,18 @@ def widened(array: np.ndarray) -> np.ndarray:
     return np.left_shift(high, 16).view(np.float32)
 
 
+def flat(array: np.ndarray, block: int = BLOCK) -> np.ndarray | Strided:
+    """The array in one dimension and in C order, to be sliced; one that does not lie so is not copied as a whole, but in blocks."""
+    return array.reshape(-1) if array.flags.c_contiguous else Strided(array, block)
+
+
+def stretches(array: np.ndarray, piece: int = 0) -> Iterator[np.ndarray]:
+    """All elements of an array in C order, a piece at a time."""
+    piece = piece or PIECE
+    elements = flat(array)
+    return (elements[start : start + piece] for start in range(0, array.size, piece))
+
+
 class Pairs:
     """Elements of two arrays of one shape in the order they lie in, in native byte order.
 
@@ -67,7 +81,7 @@ class Pairs:
     def __init__(self, one: np.ndarray, other: np.ndarray) -> None:
         self.size = one.size
         self.same_type = one.dtype.newbyteorder("=") == other.dtype.newbyteorder("=")
-        self._arrays = tuple(array.reshape(-1) if array.flags.c_contiguous else array for array in (one, other))
+        self._arrays = tuple(flat(array) for array in (one, other))
         formats = [format_of(array.dtype) for array in (one, other)]
         self.format: Format | None = None
         if None not in formats and (self.same_type or BFLOAT16 not in (one.dtype, other.dtype)):
@@ -75,10 +89,7 @@ class Pairs:
 
     def at(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """The elements from `start` to `stop`, views where the arrays lie in C order."""
-        first, second = (
-            array[start:stop] if array.ndim == 1 and array.flags.c_contiguous else array.flat[start:stop]
-            for array in self._arrays
-        )
+        first, second = (array[start:stop] for array in self._arrays)
         return _native(first), _native(second)
 
     def bits(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:

@@ -174,11 +174,16 @@ def _distances(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarr
     # Beyond the largest float64 a difference of finite numbers is infinite, and so looked at again.
     finite = np.isfinite(apart) & np.isfinite(left)
     if finite.all():
-        return finite, apart, left, size
+        return finite, _double(apart), _double(left), _double(size)
     finite = np.isfinite(one) & np.isfinite(other)
     kept = finite | (one == other) | (np.isnan(one) & np.isnan(other))
     apart, left, size = (np.minimum(each[finite], _LARGEST) for each in (apart, left, size))
-    return kept, apart, left, size
+    return kept, _double(apart), _double(left), _double(size)
+
+
+def _double(sizes: np.ndarray) -> np.ndarray:
+    """Sizes of a wider type, as no framework gives it, in float64; the largest of that where they are beyond it."""
+    return sizes if sizes.dtype == np.float64 else np.minimum(sizes, _LARGEST).astype(np.float64)
 
 
 def _integer_distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:

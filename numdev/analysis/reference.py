@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from numdev.analysis.budget import spend
 from numdev.analysis.classes import Outputs, key_of
 from numdev.analysis.deviation import Deviation, combined
-from numdev.analysis.observation import OK, Observation
+from numdev.analysis.observation import HOST, OK, Observation
+from numdev.analysis.pairs import stretches
 from numdev.analysis.sizes import Sizes
 
 # Rounding in float16 accumulates to about 1e-3 of an output's scale, other models and samples start at some
@@ -69,6 +72,7 @@ class Reference:
 
     def of(self, levels: dict[str, str]) -> Outputs | None:
         """The reference whose levels are all among `levels`; the most specific one."""
+        spend(4 * len(self.outputs))
         fit = [task for task in self.outputs if all(levels.get(name) == level for name, level in task)]
         return self.outputs[max(fit, key=lambda task: (len(task), task))] if fit else None
 
@@ -91,7 +95,18 @@ def references(workload: str, observations: Sequence[Observation]) -> Reference:
             problems.append(f"the reference{where} differs from run to run")
         else:
             problems.append(f"the reference{where} has no result: {bad.status} {bad.reason}".strip())
+    if not problems:
+        outputs |= _of_any_host(outputs)
     return Reference(outputs, tuple(problems), all(run.exact for runs in found.values() for run in runs))
+
+
+def _of_any_host(outputs: Mapping[tuple[tuple[str, str], ...], Outputs]) -> dict[tuple[tuple[str, str], ...], Outputs]:
+    """References that every host which has one gives alike, for hosts that have none: by the task without its host."""
+    found: dict[tuple[tuple[str, str], ...], set[Outputs]] = {}
+    for task, given in outputs.items():
+        if any(name == HOST for name, _ in task):
+            found.setdefault(tuple(pair for pair in task if pair[0] != HOST), set()).add(given)
+    return {task: some.pop() for task, some in found.items() if len(some) == 1 and task not in outputs}
 
 
 def judge(value: Outputs, ref: Outputs, sizes: Sizes, exact: bool = True) -> Judgement:
@@ -136,7 +151,8 @@ def _judge_one(dtype: str, ref: np.ndarray, part: Deviation) -> tuple[str, float
     if part.max_abs is None and not part.nonfinite:
         return (EXACT if part.differ == 0 else UNKNOWN), None
     error = part.max_abs or 0.0
-    relative = error / part.scale if part.scale else (0.0 if error == 0 else None)
+    # A quotient beyond float64 is given as the largest float64, as those of a Deviation are.
+    relative = min(error / part.scale, sys.float_info.max) if part.scale else (0.0 if error == 0 else None)
     if np.dtype(dtype).kind in "biu":
         if error == 0 and not part.nonfinite:
             return EXACT, relative
@@ -147,7 +163,10 @@ def _judge_one(dtype: str, ref: np.ndarray, part: Deviation) -> tuple[str, float
 
 
 def _whole(ref: np.ndarray) -> bool:
-    return ref.dtype.kind in "biu" or bool(np.isfinite(ref).all() and (ref == np.rint(ref)).all())
+    if ref.dtype.kind in "biu":
+        return True
+    spend(ref.size)
+    return all(bool((np.isfinite(piece) & (piece == np.rint(piece))).all()) for piece in stretches(ref))
 
 
 def closer(one: Judgement, baseline: Judgement) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from numdev.analysis.budget import spend
 from numdev.analysis.classes import Cell, Partition
 from numdev.analysis.dispatch import PARTS
 from numdev.analysis.dispatch import part as named
@@ -184,6 +185,7 @@ def place(part: Partition, cells: Sequence[Cell], all_cells: bool = False) -> st
 
     Among the cells that have a result, or with `all_cells` among all.
     """
+    spend(len(part.cells) * (1 + len(part.levels)))
     chosen = {id(cell) for cell in cells}
     every = [cell for cell in part.cells if all_cells or cell.kind != "gap"]
     others = [cell for cell in every if id(cell) not in chosen]

@@ -19,19 +19,23 @@ that is far away there is what the platform does, stays a class, and is judged a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from numdev.analysis.budget import spend
 from numdev.analysis.numbers import number
 from numdev.analysis.observation import OK, SUSPECT, Observation, OutputRef
+from numdev.analysis.pairs import flat
 
 LIMIT = 1e-2
-# Elements of all outputs together that are held at a time: 32 MiB in float64.
-PIECE = 1 << 22
+# Elements of all outputs together that are held at a time: 8 MiB in float64, and some times that while they are sorted.
+PIECE = 1 << 20
 # Groups that are told apart where no half agrees; the last one holds all that is left.
 MOST_GROUPS = 8
+# Steps of an element of an output that is sorted among those of the others.
+_SORTED = 2
 REASON = "not rounding: other weights or another input"
 
 Arrays = Sequence[np.ndarray]
@@ -75,7 +79,7 @@ def suspects(outputs: Mapping[str, Arrays], votes: Mapping[str, float] | None = 
     distances = np.zeros(len(ids))
     for arrays in zip(*(outputs[name] for name in ids), strict=True):
         if arrays[0].dtype.kind in "fc":
-            distances = np.maximum(distances, _from_median([_flat(array) for array in arrays], counts))
+            distances = np.maximum(distances, _from_median(arrays, counts))
     near = distances <= LIMIT
     if not ids or counts[near].sum() * 2 > counts.sum():
         far = {name: _suspicion(float(size)) for name, size, ok in zip(ids, distances, near, strict=True) if not ok}
@@ -142,12 +146,11 @@ def _judge(mine: list[Observation], load: Callable[[str], np.ndarray]) -> tuple[
     return suspects(outputs, votes), len(runs)
 
 
-def _from_median(arrays: list[np.ndarray], counts: np.ndarray) -> np.ndarray:
+def _from_median(arrays: Arrays, counts: np.ndarray) -> np.ndarray:
     """Each array's distance from their elementwise median; zero where the median has no scale."""
     largest, scale = np.zeros(len(arrays)), 0.0
-    step = max(1, PIECE // len(arrays))
-    for start in range(0, arrays[0].size, step):
-        piece = np.stack([array[start : start + step].astype(np.float64) for array in arrays])
+    for piece in _together(arrays):
+        spend(_SORTED * piece.size)
         centre = _median(piece, counts)
         largest = np.maximum(largest, _gaps(piece, centre).max(axis=1))
         scale = max(scale, _scale(centre))
@@ -197,14 +200,27 @@ def between(one: Arrays, other: Arrays) -> float:
     found = 0.0
     for first, second in zip(one, other, strict=True):
         if first.dtype.kind in "fc" and first.size:
-            pair = np.stack([_flat(first).astype(np.float64), _flat(second).astype(np.float64)])
-            found = max(found, float(_gaps(pair, pair[0]).max()) / (_scale(pair) or 1.0))
+            largest = scale = 0.0
+            for pair in _together((first, second)):
+                spend(pair.size)
+                largest, scale = max(largest, float(_gaps(pair, pair[0]).max())), max(scale, _scale(pair))
+            found = max(found, largest / (scale or 1.0))
     return found
 
 
-def _flat(array: np.ndarray) -> np.ndarray:
-    flat = np.ascontiguousarray(array).reshape(-1)
-    return flat.view(flat.real.dtype) if flat.dtype.kind == "c" else flat
+def _together(arrays: Arrays) -> Iterator[np.ndarray]:
+    """Arrays of one shape as rows of float64, of complex ones both parts, some columns at a time."""
+    step = max(1, PIECE // len(arrays))
+    flats = [flat(array, 8 * step) for array in arrays]
+    for start in range(0, arrays[0].size, step):
+        rows = [elements[start : start + step] for elements in flats]
+        # What lies beyond float64 is infinite there.
+        with np.errstate(over="ignore"):
+            yield np.stack([_parts(row).astype(np.float64) for row in rows])
+
+
+def _parts(row: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(row).view(row.real.dtype) if row.dtype.kind == "c" else row
 
 
 def _suspicion(distance: float) -> Suspicion:

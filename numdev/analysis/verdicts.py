@@ -44,7 +44,7 @@ def _of(judged: Mapping[str, Judgement | None], verdict: str) -> dict[str, Judge
 def _where(part: Partition, names: Mapping[str, Judgement]) -> str:
     cells = [cell for name in names for cell in part.by_name(name).cells]
     where = place(part, cells)
-    return f"in {where}" if where.startswith("every") or where[0].isdigit() else f"on {where}"
+    return f"in {where}" if where.startswith("every") or where[:1].isdigit() else f"on {where}"
 
 
 def _wrong(part: Partition, judged: Mapping[str, Judgement | None]) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from numdev import digests
 from numdev.analysis.agreement import adjusted_rand
 from numdev.analysis.classes import letters
+from numdev.analysis.observation import GAPS, OK
 from numdev.bundle import printed
-from numdev.bundle.differing import Difference, Sides, differences, shown
+from numdev.bundle.differing import Difference, Levels, Sides, differences, own, shown
+from numdev.bundle.found import some
 from numdev.bundle.stranger import plain
 from numdev.bundle.verdicts import Verdict, verdict
-from numdev.cpu import HOST
 from numdev.store import Record
 
 # What became of a cell. ENDED: on both sides without a result, in the same way.
@@ -26,7 +27,10 @@ DEVIATES, INCOMPLETE = frozenset({OTHER, NOISY_SECOND}), frozenset({FAILED_FIRST
 
 @dataclass(frozen=True)
 class Pair:
-    """One cell of both sides with the records of its replicates; `why` where the second side has none."""
+    """One cell of both sides with the records of its replicates; `why` where the second side has none.
+
+    levels: all levels of the cell on each side, see `differing.effective`; None where it is the same cell that is run again.
+    """
 
     name: str
     workload: str
@@ -34,6 +38,7 @@ class Pair:
     one: Sequence[Record]
     other: Sequence[Record]
     why: str = ""
+    levels: Levels | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,11 @@ class CellCompared:
     reason: str = ""
     differs: tuple[Difference, ...] = ()
     verdict: Verdict | None = None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it was noisy already and gave here what it had not given: that may be the noise, or another class."""
+        return self.outcome == NOISY_FIRST and not _among(self.pair)
 
     def printed(self) -> printed.Cell:
         told = self.verdict
@@ -102,7 +112,7 @@ class Compared:
 
     @property
     def complete(self) -> bool:
-        return not any(one.outcome in INCOMPLETE for one in self.cells)
+        return not any(one.outcome in INCOMPLETE or one.undecided for one in self.cells)
 
     def printed(self) -> printed.Cells:
         return printed.Cells(
@@ -120,7 +130,7 @@ def compare(pairs: Sequence[Pair], sides: Sides) -> Compared:
     harmless: Counter[tuple[str, str, Difference]] = Counter()
     for at, (pair, outcome, _) in enumerate(judged):
         if outcome in (SAME, OTHER):
-            found[at] = differences((_ok(pair.one)[0], _ok(pair.other)[0]), sides)
+            found[at] = differences((_ok(pair.one)[0], _ok(pair.other)[0]), sides, pair.levels)
             if outcome == SAME:
                 harmless.update((*_place(pair), one) for one in found[at])
     cells = []
@@ -144,8 +154,10 @@ def tables(pairs: Sequence[Pair], sides: Sides) -> list[str]:
             continue
         records = pair.one[0], pair.other[0]
         had = [str(record.causes.get("table", "")) for record in records]
-        if had[0] != had[1] and HOST not in had and (what := shown(records, sides)):
-            found.setdefault(what, {})[pair.factors.get("profile", "")] = None
+        # Where the real processor answers, there is no table: that is another CPU, and told with the cells.
+        if had[0] != had[1] and not any(map(own, records)) and (what := shown(records, sides)):
+            name, other = (levels.get("profile", "") for levels in pair.levels or (pair.factors, pair.factors))
+            found.setdefault(what, {})[name if name == other else f"{name} ({other} {sides[1].name})"] = None
     return [f"Another CPUID table {sides[1].name} under {', '.join(names)}: {what}." for what, names in found.items()]
 
 
@@ -157,24 +169,29 @@ def _ok(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if record.status == "ok"]
 
 
-def outputs(record: Record) -> tuple[tuple[str, str], ...]:
-    return tuple((output.name, output.tensor) for output in record.outputs)
-
-
-def _results(records: Sequence[Record]) -> list[Any]:
-    """What the replicates gave, each once; inferences of one process that differ are a result of their own."""
-    found: dict[Any, None] = {}
+def _results(records: Sequence[Record]) -> list[str]:
+    """The different bytes that the replicates gave; inferences of one process that differ are results of their own."""
+    found: dict[str, None] = {}
     for record in _ok(records):
-        steady = len(set(record.rounds)) < 2
-        found[outputs(record) if steady else (*outputs(record), ("rounds", record.digest))] = None
-        if not steady:
-            found[outputs(record)] = None
+        # As the worker names the outcome of each inference, whatever the order in which a framework lists its outputs.
+        found[digests.of_json(sorted([output.name, output.tensor] for output in record.outputs))] = None
+        if len(set(record.rounds)) > 1:
+            found.update(dict.fromkeys(record.rounds))
     return list(found)
+
+
+def _outcomes(records: Sequence[Record]) -> list[str]:
+    """What became of the replicates, each once: bytes, or how one ended without any. What was not computed is none, as in the answer."""
+    return [*_results(records), *dict.fromkeys(record.status for record in records if record.status not in (OK, *GAPS))]
+
+
+def _among(pair: Pair) -> bool:
+    return set(_outcomes(pair.other)) <= set(_outcomes(pair.one))
 
 
 def _outcome(pair: Pair, sides: Sides) -> tuple[str, str]:
     one, other = _results(pair.one), _results(pair.other)
-    ends = [[record for record in side if record.status != "ok"] for side in (pair.one, pair.other)]
+    ends = [[record for record in side if record.status != OK] for side in (pair.one, pair.other)]
     if not pair.one and not pair.other and not pair.why:
         return ENDED, "it has no record"
     if not pair.one:
@@ -188,17 +205,20 @@ def _outcome(pair: Pair, sides: Sides) -> tuple[str, str]:
     if not other:
         last = ends[1][0]
         return (NOT_RUN if last.status == "unsupported" else FAILED_SECOND), _said(last)
-    partly = [
-        f"{len(some)} of {len(side)} runs ended otherwise: {_said(some[0])}"
-        for some, side in zip(ends, (pair.one, pair.other), strict=True)
-        if some
-    ]
     first, second = sides[0].name, sides[1].name
-    if len(one) > 1:
-        among = "among them" if set(other) <= set(one) else "another"
-        return NOISY_FIRST, f"{len(one)} results in {len(pair.one)} runs {first}; what came out {second} is {among}"
-    if len(other) > 1:
-        return NOISY_SECOND, f"{len(other)} results in {len(pair.other)} runs {second}, always the same {first}"
+    partly = [
+        f"{len(ended)} of {some(len(side), 'run')} {name} ended otherwise: {_said(ended[0])}"
+        for ended, side, name in zip(ends, (pair.one, pair.other), (first, second), strict=True)
+        if ended
+    ]
+    told = f"{some(len(one), 'result')} in {some(len(pair.one), 'run')} {first}"
+    if len(_outcomes(pair.one)) > 1:
+        among = "among them" if _among(pair) else "another"
+        return NOISY_FIRST, "; ".join((told, *partly, f"what came out {second} is {among}"))
+    if len(_outcomes(pair.other)) > 1:
+        among = "among them" if set(one) <= set(other) else "none of them"
+        seen = f"{some(len(other), 'result')} in {some(len(pair.other), 'run')} {second}"
+        return NOISY_SECOND, "; ".join((seen, *partly, f"{told}, which is {among}"))
     return (SAME if one == other else OTHER), "; ".join(partly)
 
 
@@ -213,7 +233,7 @@ def _classes(judged: Sequence[tuple[Pair, str, str]]) -> list[Classes]:
             by.setdefault(pair.workload, []).append(pair)
     found = []
     for workload, pairs in by.items():
-        named = [[str(_results(side)[0]) for side in (pair.one, pair.other)] for pair in pairs]
+        named = [[_results(side)[0] for side in (pair.one, pair.other)] for pair in pairs]
         one, other = [names[0] for names in named], [names[1] for names in named]
         counts = len(set(one)), len(set(other))
         alike = len(set(zip(one, other, strict=True))) == counts[0] == counts[1]
@@ -223,14 +243,13 @@ def _classes(judged: Sequence[tuple[Pair, str, str]]) -> list[Classes]:
 
 def named(pairs: Sequence[Pair]) -> dict[str, tuple[str, str]]:
     """By cell the letters of its classes on both sides; the same bytes have the same letter."""
-    known: dict[Any, str] = {}
+    known: dict[str, str] = {}
     found = {}
     for pair in pairs:
         told = []
         for side in (pair.one, pair.other):
             results = _results(side)
-            told.append(
-                known.setdefault(results[0], letters(len(known))) if len(results) == 1 else "~" if results else "-"
-            )
+            noisy = len(_outcomes(side)) > 1
+            told.append("-" if not results else "~" if noisy else known.setdefault(results[0], letters(len(known))))
         found[pair.name] = (told[0], told[1])
     return found

@@ -1,7 +1,8 @@
 """The crate against its profiles and against the rest of the bundle: read an entity a line, as it was written.
 
 RO-Crate 1.1 asks for the descriptor and a root with name, description, date and licence whose parts are all files; Process Run Crate for an
-action for each execution, with its instrument, and its result where there is one. What it says has to be what cells.jsonl says.
+action for each execution, with its instrument, and its result where there is one. What it says has to be what cells.jsonl says: who reads
+the crate alone must not be told other causes than who reads the cells.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from numdev.bundle import layout, strict
+from numdev.bundle.cratelines import Lines, all_refs, refs
 from numdev.bundle.found import Check, some
 from numdev.bundle.reading import Bundle
 
@@ -17,9 +19,9 @@ _OPENS, _CLOSES = b'"@graph":[', b"]}"
 _CRATE = "https://w3id.org/ro/crate/1.1"
 _PROCESS = "https://w3id.org/ro/wfrun/process/"
 _COMPLETED, _FAILED = "http://schema.org/CompletedActionStatus", "http://schema.org/FailedActionStatus"
-# Of one entity: the root names every file and every action.
-_LONGEST = 128 << 20
-_PARTS = 4_000_000
+# Of one entity, in bytes and values, beside what is allowed for each file and each line: the root names every file and every action.
+_LONGEST, _PARTS = 1 << 20, 20_000
+_A_NAME, _A_LINE, _A_PART = 20, 64, 4
 _ROOT = ("name", "description", "datePublished", "license", "hasPart")
 _ACTION = ("name", "instrument")
 
@@ -33,6 +35,9 @@ def crate(bundle: Bundle, needed: bool) -> Check:
         else:
             check.note(f"{layout.CRATE} is not in it, so nothing was checked against its profile")
         return check
+    for name in layout.PAPERS:
+        if name not in bundle.members:
+            check.wrong(name, "is missing: every bundle has it")
     with check.reading():
         _Checked(bundle, check).all()
     return check
@@ -47,6 +52,7 @@ class _Checked:
         self._results: dict[str, tuple[str, ...]] = {}
         self._collections: dict[str, tuple[str, ...]] = {}
         self._cells = self._ran()
+        self._lines = Lines(bundle, check)
         self._actions = 0
 
     def all(self) -> None:
@@ -58,7 +64,9 @@ class _Checked:
                 check.wrong(layout.CRATE, f"an entity has no @id or no @type: {str(name)[:60]!a}")
                 continue
             if name in self._ids:
+                # It is looked at once: what is said of the root may take a look at every file.
                 check.wrong(layout.CRATE, f"{name[:100]!a} stands twice")
+                continue
             self._ids.add(name)
             if name == layout.CRATE:
                 found.add(name)
@@ -70,9 +78,11 @@ class _Checked:
                 self._action(name, entity)
             elif "File" in kinds:
                 self._file(name, entity)
-            elif "Collection" in kinds:
-                self._collections[name] = tuple(_refs(entity.get("hasPart")))
-            self._referred.update(_all_refs(entity))
+            else:
+                if "Collection" in kinds:
+                    self._collections[name] = tuple(refs(entity.get("hasPart")))
+                self._lines.said(name, kinds, entity)
+            self._referred.update(all_refs(entity))
         for name in sorted({layout.CRATE, "./"} - found):
             check.wrong(layout.CRATE, f"has no entity {name}")
         self._rest()
@@ -83,7 +93,9 @@ class _Checked:
     def _entities(self) -> Iterator[dict[str, Any]]:
         """Every entity; who wrote the crate wrote each on a line."""
         bundle, first, last = self._bundle, True, b""
-        for begin, line in bundle.raw(layout.CRATE, _LONGEST):
+        many = len(bundle.members) + len(bundle.run.cells)
+        names = sum(len(name) + _A_NAME for name in bundle.members)
+        for begin, line in bundle.raw(layout.CRATE, _LONGEST + names + _A_LINE * many):
             where = f"{bundle.where}: {layout.CRATE}: byte {begin}"
             if last == _CLOSES:
                 raise bundle.wrong(layout.CRATE, "goes on after its end")
@@ -98,14 +110,14 @@ class _Checked:
                     self._check.wrong(layout.CRATE, f"its @context is not {_CRATE}/context")
                 first = False
             elif line != _CLOSES:
-                yield strict.parsed(line.removesuffix(b","), where, _PARTS)
+                yield strict.parsed(line.removesuffix(b","), where, _PARTS + _A_PART * many)
         if last != _CLOSES:
             raise bundle.wrong(layout.CRATE, "does not end as a bundle's crate does")
 
     def _descriptor(self, entity: dict[str, Any]) -> None:
-        if _refs(entity.get("about")) != ["./"]:
+        if refs(entity.get("about")) != ["./"]:
             self._check.wrong(layout.CRATE, "its descriptor is not about ./")
-        if _CRATE not in _refs(entity.get("conformsTo")):
+        if _CRATE not in refs(entity.get("conformsTo")):
             self._check.wrong(layout.CRATE, f"its descriptor does not conform to {_CRATE}")
 
     def _root(self, entity: dict[str, Any]) -> None:
@@ -115,11 +127,11 @@ class _Checked:
                 check.wrong(layout.CRATE, f"the root has no {key}")
         if "Dataset" not in _list(entity.get("@type")):
             check.wrong(layout.CRATE, "the root is no Dataset")
-        if not any(one.startswith(_PROCESS) for one in _refs(entity.get("conformsTo"))):
+        if not any(one.startswith(_PROCESS) for one in refs(entity.get("conformsTo"))):
             check.wrong(layout.CRATE, "the root does not conform to Process Run Crate")
         if entity.get("datePublished") != bundle.description.date:
             check.wrong(layout.CRATE, f"its date is not that of {layout.DESCRIPTION}")
-        parts = _refs(entity.get("hasPart"))
+        parts = refs(entity.get("hasPart"))
         for name in sorted(set(parts) - set(bundle.members)):
             check.wrong(layout.CRATE, f"has the part {name[:120]!a}, which is not there")
         for name in sorted(set(bundle.members) - set(parts) - {layout.CRATE}):
@@ -134,11 +146,12 @@ class _Checked:
         if name == layout.SUMS:
             return
         size, sha256 = entity.get("contentSize"), entity.get("sha256")
-        if size is not None and size != str(bundle.members[name].size):
+        if size != str(bundle.members[name].size):
             check.wrong(
                 layout.CRATE, f"says that {name} has {str(size)[:20]!a} bytes: it has {bundle.members[name].size}"
             )
-        if sha256 is not None and sha256 != bundle.sums[name]:
+        # What is called by its digest need not say it again.
+        if sha256 != bundle.sums[name] and not (sha256 is None and bundle.sums[name] in name):
             check.wrong(layout.CRATE, f"does not give the SHA-256 of {name}")
 
     def _ran(self) -> Iterator[tuple[int, layout.CellLine]]:
@@ -162,7 +175,8 @@ class _Checked:
             check.wrong(
                 layout.CRATE, f"#cell-{number} has another status than line {number} of {layout.CELLS}, {cell.status!a}"
             )
-        results = _refs(entity.get("result"))
+        self._lines.action(number, cell, entity)
+        results = refs(entity.get("result"))
         outputs = tuple(f"outputs/{tensor}.npy" for tensor in cell.outputs)
         if len(results) == 1 and results[0].startswith("#"):
             if self._results.setdefault(results[0], outputs) != outputs:
@@ -174,6 +188,7 @@ class _Checked:
 
     def _rest(self) -> None:
         check, bundle = self._check, self._bundle
+        self._lines.rest()
         left = [number for number, _ in self._cells]
         for number in left[:20]:
             check.wrong(layout.CRATE, f"has no action for line {number} of {layout.CELLS}")
@@ -190,14 +205,3 @@ class _Checked:
 
 def _list(value: Any) -> list[Any]:
     return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
-
-
-def _refs(value: Any) -> list[str]:
-    """The @ids of a reference, or of a list of them."""
-    values = value if isinstance(value, list) else [value]
-    return [one["@id"] for one in values if isinstance(one, dict) and isinstance(one.get("@id"), str)]
-
-
-def _all_refs(entity: dict[str, Any]) -> Iterator[str]:
-    for value in entity.values():
-        yield from _refs(value)

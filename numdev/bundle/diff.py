@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from numdev import cpu
+from numdev.analysis import HOST
 from numdev.bundle import layout, printed
-from numdev.bundle.compared import UNKNOWN, Compared, Pair, compare, named, tables
-from numdev.bundle.differing import Side
+from numdev.bundle.compared import NOISY_FIRST, UNKNOWN, Compared, Pair, compare, named, tables
+from numdev.bundle.differing import Side, effective
 from numdev.bundle.groups import Group, grouped
 from numdev.bundle.reading import Bundle
 from numdev.bundle.sides import backends, of_bundle
@@ -36,7 +38,8 @@ class Diff:
 
     @property
     def same(self) -> bool:
-        known = UNKNOWN not in self.compared.counts
+        # Two runs are equal beside each other: what was noisy in the first has no class that the second could have.
+        known = self.compared.counts.keys().isdisjoint((UNKNOWN, NOISY_FIRST))
         return not self.compared.deviates and self.compared.complete and known and not any(self.only)
 
     def printed(self, bundles: Sequence[Bundle]) -> printed.Diff:
@@ -66,16 +69,21 @@ def diff(one: Bundle, other: Bundle) -> Diff:
     groups = grouped(one), grouped(other)
     levels, matched = _levels(groups, (backends(one), backends(other)))
     factors = list(dict.fromkeys(key for some in groups for group in some for key in group.factors))
-    mine, theirs = (_by_key(some, factors, how) for some, how in zip(groups, ({}, levels), strict=True))
+    had = [
+        [(group, effective(group.factors, _declared(group, bundle))) for group in some]
+        for some, bundle in zip(groups, (one, other), strict=True)
+    ]
+    mine, theirs = (_by_key(some, factors, how) for some, how in zip(had, ({}, levels), strict=True))
     pairs = []
     for key, some in mine.items():
-        for group in some if key in theirs else ():
+        for group, own in some if key in theirs else ():
             # Of several processors, the same one; else the first.
-            fit = next((one for one in theirs[key] if one.platform == group.platform), theirs[key][0])
-            pairs.append(Pair(group.label(), group.workload, group.factors, group.records(one), fit.records(other)))
+            fit, set_there = next((one for one in theirs[key] if one[0].platform == group.platform), theirs[key][0])
+            records = group.records(one), fit.records(other)
+            pairs.append(Pair(group.label(), group.workload, group.factors, *records, levels=(own, set_there)))
     only = (
-        tuple(group.label() for key, some in mine.items() if key not in theirs for group in some),
-        tuple(group.label() for key, some in theirs.items() if key not in mine for group in some),
+        tuple(group.label() for key, some in mine.items() if key not in theirs for group, _ in some),
+        tuple(group.label() for key, some in theirs.items() if key not in mine for group, _ in some),
     )
     return Diff(
         asked=tuple(_asked(runs, sides, groups)),
@@ -87,19 +95,27 @@ def diff(one: Bundle, other: Bundle) -> Diff:
     )
 
 
+def _declared(group: Group, bundle: Bundle) -> Mapping[str, object]:
+    """The levels of a cell as its records have them."""
+    for line in group.ran:
+        declared = bundle.facts.get(line.declared) if line.declared else None
+        if isinstance(declared, dict):
+            return declared
+    return {}
+
+
 def _by_key(
-    groups: Iterable[Group], factors: Sequence[str], levels: Mapping[tuple[str, str], str]
-) -> dict[tuple[str, ...], list[Group]]:
-    found: dict[tuple[str, ...], list[Group]] = {}
-    for group in groups:
-        found.setdefault(_key(group, factors, levels), []).append(group)
+    groups: Iterable[tuple[Group, Mapping[str, str]]],
+    factors: Sequence[str],
+    stand_for: Mapping[tuple[str, str], str],
+) -> dict[tuple[str, ...], list[tuple[Group, Mapping[str, str]]]]:
+    """Cells with all their levels by what tells them apart: a factor that one bundle does not name is at its default there."""
+    found: dict[tuple[str, ...], list[tuple[Group, Mapping[str, str]]]] = {}
+    for group, levels in groups:
+        values = [levels.get(key, _ABSENT) for key in factors]
+        key = group.workload, *(stand_for.get(pair, pair[1]) for pair in zip(factors, values, strict=True))
+        found.setdefault(key, []).append((group, levels))
     return found
-
-
-def _key(group: Group, factors: Sequence[str], levels: Mapping[tuple[str, str], str]) -> tuple[str, ...]:
-    """What tells cells apart: a factor that one bundle does not name is at its default there."""
-    values = [group.factors.get(key, str(DEFAULTS.get(key, _ABSENT))) for key in factors]
-    return group.workload, *(levels.get(pair, pair[1]) for pair in zip(factors, values, strict=True))
 
 
 def _levels(
@@ -168,31 +184,48 @@ def _only(what: str, one: Sequence[str], other: Sequence[str]) -> Iterable[str]:
 
 
 def _platforms(groups: tuple[list[Group], list[Group]], sides: tuple[Side, Side]) -> Iterable[str]:
-    """What differs between the processors that computed A and those that computed B."""
-    had = [list(dict.fromkeys(group.platform for group in some if group.platform)) for some in groups]
-    left = [[digest for digest in had[at] if digest not in had[1 - at]] for at in (0, 1)]
-    if not left[0] and not left[1]:
-        yield from _same_platform(had[0], sides)
-        return
-    if len(left[0]) == len(left[1]) == 1:
-        captures = [side.capture(some[0]) for side, some in zip(sides, left, strict=True)]
+    """What differs between the processors that computed A and those that computed B.
+
+    Equal processors may still differ in microcode, kernel, or what they compute; so may hosts of a merged run with equal processors.
+    """
+    had = [
+        list(dict.fromkeys((group.platform, group.factors.get(HOST, "")) for group in some if group.platform))
+        for some in groups
+    ]
+    pairs, left = _counterparts(had)
+    for pair in pairs:
+        captures = [side.capture(*one) for side, one in zip(sides, pair, strict=True)]
         if captures[0] is not None and captures[1] is not None:
-            yield from (plain(line, 600) for line in cpu.differences(captures[0], captures[1]))
-            return
+            hosts = " | ".join(dict.fromkeys(plain(host, 100) for _, host in pair if host))
+            which = f"{hosts}: " if hosts and len(pairs) > 1 else ""
+            yield from (plain(f"{which}{line}", 600) for line in cpu.differences(captures[0], captures[1]))
+        elif pair[0][0] != pair[1][0]:
+            left = [[*some, one] for some, one in zip(left, pair, strict=True)]
     for side, some in zip(sides, left, strict=True):
-        for digest in some:
-            yield f"only {side.name}: {_brand(side, digest)}"
+        yield from dict.fromkeys(f"only {side.name}: {_brand(side, one)}" for one in some)
 
 
-def _same_platform(digests: list[str], sides: tuple[Side, Side]) -> Iterable[str]:
-    """Equal processors may still differ in microcode, kernel, or what they compute."""
-    for digest in digests:
-        captures = [side.capture(digest) for side in sides]
-        if captures[0] is not None and captures[1] is not None:
-            yield from (plain(line, 600) for line in cpu.differences(captures[0], captures[1]))
+# A processor by its digest, and its level of `host`.
+_Machine = tuple[str, str]
 
 
-def _brand(side: Side, digest: str) -> str:
-    capture = side.capture(digest)
+def _counterparts(had: Sequence[list[_Machine]]) -> tuple[list[tuple[_Machine, _Machine]], list[list[_Machine]]]:
+    """Which machine of A is compared with which of B, and processors that have no counterpart."""
+    pairs = [(one, one) for one in had[0] if one in had[1]]
+    left = [[one for one in had[at] if one not in had[1 - at]] for at in (0, 1)]
+    # First of one name; then of one kind, where one side has no more than one of it; then the only one on both sides.
+    for name, each in ((lambda one: one[1], False), (lambda one: one[0], True), (lambda one: "the only one", False)):
+        for key in dict.fromkeys(filter(None, map(name, left[0]))):
+            some = [[one for one in side if name(one) == key] for side in left]
+            fewest, most = sorted(map(len, some))
+            if fewest == 1 and (each or most == 1):
+                pairs += product(*some)
+                left = [[one for one in side if one not in some[at]] for at, side in enumerate(left)]
+    kinds = [{kind for kind, _ in side} for side in had]
+    return pairs, [[one for one in left[at] if one[0] not in kinds[1 - at]] for at in (0, 1)]
+
+
+def _brand(side: Side, machine: _Machine) -> str:
+    capture = side.capture(*machine)
     brand = cpu.Host(capture.leaves, "").brand if capture else ""
-    return plain(brand or f"a processor without a capture, {digest[:12]}", 100)
+    return plain(brand or f"a processor without a capture, {machine[0][:12]}", 100)

@@ -10,34 +10,19 @@ from typing import Any
 from numdev import digests
 from numdev.analysis import HOST
 from numdev.bundle import layout, machines
-from numdev.bundle.naming import Names
+from numdev.bundle.naming import CANNOT, Names, Part, asked_of, host_of
 from numdev.bundle.reading import Bundle
 from numdev.bundle.records import Records
 from numdev.bundle.stranger import plain
 from numdev.bundle.survey import mapping
 from numdev.cpu.capture import checked
 from numdev.errors import InvalidInput, Problem
-from numdev.run.runfile import HOSTS, Host, Run
+from numdev.run.runfile import HOSTS, Run
 from numdev.spec.cell import DEFAULTS
 from numdev.store import Record
 
-CANNOT = "The bundles cannot be merged."
 # Of a name, in characters.
 _LONGEST = 1000
-
-
-@dataclass
-class Part:
-    """The cells of one machine. was: its level of `host` where its bundle was merged itself, else ""."""
-
-    bundle: Bundle
-    host: Host
-    was: str = ""
-    level: str = ""
-
-    @property
-    def source(self) -> dict[str, Any]:
-        return self.host.source or self.bundle.run.source
 
 
 @dataclass(frozen=True)
@@ -58,7 +43,6 @@ class Joined:
     def __init__(self, bundles: Sequence[Bundle]) -> None:
         """Raises InvalidInput where they cannot be one run; says why."""
         self.bundles = sorted(bundles, key=lambda one: (one.description.name, one.digest))
-        self.notes: list[str] = list(machines.said_twice(self.bundles))
         parts = [part for bundle in self.bundles for part in _parts(bundle)]
         if len(parts) > HOSTS:
             raise InvalidInput(CANNOT, [Problem("hosts", f"{len(parts)}, and at most {HOSTS} can be merged")])
@@ -67,35 +51,21 @@ class Joined:
         for part, level in zip(parts, machines.named(part.host for part in parts), strict=True):
             part.level = level
         self.parts = sorted(parts, key=lambda part: part.level)
-        for bundle in self.bundles:
-            told = (plain(note, 2000) for note in bundle.run.joined)
-            self.notes += [note for note in told if note not in self.notes]
-        self.names = Names(self.bundles, {id(bundle): self.called(bundle) for bundle in self.bundles})
-        self.notes += self.names.notes
-        self.order = _order([bundle.run for bundle in self.bundles])
+        self.names = Names(self.parts)
+        self.notes: list[str] = list(self.names.notes)
+        self.order = _order([part.asked.order for part in self.parts])
         for key in self.order[:-1]:
-            without = [bundle for bundle in self.bundles if key not in bundle.run.factors]
+            without = [part.level for part in self.parts if key not in part.asked.factors]
             if without:
-                who, level = ", ".join(map(self.called, without)), DEFAULTS.get(key, "")
+                who, level = ", ".join(without), DEFAULTS.get(key, "")
                 self.notes.append(f"{who} did not name {key}: its cells are at {level or 'none'}, the default.")
-        self.references = self._references()
-
-    def called(self, bundle: Bundle) -> str:
-        """The levels of `host` that a bundle becomes."""
-        return ", ".join(part.level for part in self.parts if part.bundle is bundle)
+        self._compare_references()
 
     def lines(self) -> Iterator[Line]:
-        """Every cell, host by host; of references that gave the same on all hosts, the first host's alone."""
+        """Every cell, host by host; each host has its own references."""
         for part in self.parts:
             for line in self._lines(part):
-                if not line.cell.reference:
-                    yield line
-                    continue
-                hosts = self.references[_key(line)]
-                if hosts is None:
-                    yield replace(line, factors={**line.factors, HOST: part.level})
-                elif part.level == hosts:
-                    yield line
+                yield replace(line, factors={**line.factors, HOST: part.level})
 
     def _lines(self, part: Part, references: bool = False) -> Iterator[Line]:
         """The lines of one machine. references: of its references alone, so that of all others no record is made."""
@@ -115,7 +85,9 @@ class Joined:
         if id(bundle) not in self._places:
             places: dict[str, tuple[array[int], array[int]]] = {}
             for (begin, size), cell in bundle.placed():
-                begins, sizes = places.setdefault(_host(bundle, cell), (array("Q"), array("Q")))
+                begins, sizes = places.setdefault(
+                    host_of(cell, mapping(bundle.facts.get(cell.declared))), (array("Q"), array("Q"))
+                )
                 begins.append(begin)
                 sizes.append(size)
             self._places[id(bundle)] = places
@@ -124,7 +96,7 @@ class Joined:
             yield checked(layout.CellLine, bundle.part(layout.CELLS, begin, size), where)
 
     def _line(self, part: Part, cell: layout.CellLine, record: Record | None) -> Line:
-        stack, workload = self.names.stacks[id(part.bundle)], self.names.workloads[id(part.bundle)]
+        stack, workload = self.names.stacks[id(part)], self.names.workloads[id(part)]
         declared = record.factors if record else {}
         factors = {key: level for key, level in cell.factors.items() if key != HOST}
         if not cell.reference:
@@ -136,44 +108,34 @@ class Joined:
         own = str(declared.get("stack", ""))
         return Line(part, cell, record, workload.get(cell.workload, cell.workload), factors, stack.get(own, own))
 
-    def _references(self) -> dict[tuple[Any, ...], str | None]:
-        """By reference, the host whose record stands for all where all gave the same; None where they did not."""
-        found: dict[tuple[Any, ...], dict[str, str]] = {}
+    def _compare_references(self) -> None:
+        found: dict[tuple[Any, ...], set[str]] = {}
         for part in self.parts:
             for line in self._lines(part, references=True):
-                told = [line.cell.status, line.cell.outputs]
-                outcome = "" if line.record is None else digests.of_json(told)
-                found.setdefault(_key(line), {})[part.level] = outcome
-        result: dict[tuple[Any, ...], str | None] = {}
-        odd = set()
-        for key, every in found.items():
-            # What was never run says nothing against the others.
-            outcomes = {level: outcome for level, outcome in every.items() if outcome} or every
-            same = len(set(outcomes.values())) == 1
-            result[key] = min(outcomes) if same else None
-            if not same:
-                odd.add(key[0])
-        if odd:
+                # What was never run says nothing against the others.
+                if line.record is not None:
+                    found.setdefault(_key(line), set()).add(digests.of_json([line.cell.status, line.cell.outputs]))
+        if odd := {key[0] for key, outcomes in found.items() if len(outcomes) > 1}:
             self.notes.append(
                 f"The reference of {', '.join(sorted(odd))} is not the same on all hosts: each host's cells are measured by its own."
             )
-        return result
 
     def run(self, name: str) -> Run:
         """The run, without cells and materials."""
         runs = [bundle.run for bundle in self.bundles]
-        stacks = [self.names.stacks[id(bundle)] for bundle in self.bundles]
-        levels = {key: _levels(key, runs, stacks) for key in self.order[:-1]} | {HOST: [p.level for p in self.parts]}
+        levels = {key: self._levels(key) for key in self.order[:-1]} | {HOST: [part.level for part in self.parts]}
         sources = [part.source for part in self.parts]
         alike = all(source == sources[0] for source in sources)
         if not alike:
             self.notes.append("The hosts' matrices are not the same: each host has its own, and the merged run none.")
         hosts = {
-            part.level: part.host.model_copy(update={"source": {} if alike else part.source}) for part in self.parts
+            part.level: part.host.model_copy(
+                update={"source": {} if alike else part.source, "asked": self.names.asked(part)}
+            )
+            for part in self.parts
         }
-        first = self.parts[0].bundle
-        reference = self._reference(runs, stacks)
-        return first.run.model_copy(
+        reference = self._reference()
+        return runs[0].model_copy(
             update={
                 "matrix": name,
                 "engine": self._same("engine", {"engine": "several"}),
@@ -182,9 +144,7 @@ class Joined:
                 "baseline": {key: self._baseline(key, levels[key]) for key in self.order if levels[key]},
                 "labels": self._named("labels"),
                 "profiles": _facts(runs),
-                "refused": {
-                    key: why for key, why in runs[0].refused.items() if all(key in run.refused for run in runs)
-                },
+                "refused": self._refused(),
                 "lowered": self._told("lowered"),
                 "apart": self._told("apart"),
                 "workloads": self._named("workloads"),
@@ -211,8 +171,8 @@ class Joined:
             return levels[0]
         found = []
         for part in self.parts:
-            level = part.bundle.run.baseline.get(key, str(DEFAULTS.get(key, "")))
-            found.append(self.names.stacks[id(part.bundle)].get(level, level) if key == "stack" else level)
+            level = part.asked.baseline.get(key, str(DEFAULTS.get(key, "")))
+            found.append(self.names.level(part, key, level))
         if len(set(found)) > 1:
             self.notes.append(
                 f"The hosts' baselines differ in {key}: {found[0]}, that of {self.parts[0].level}, is taken."
@@ -222,30 +182,50 @@ class Joined:
     def _named(self, field: str) -> dict[str, Any]:
         """What runs say of workloads, by the names that these have now; where they say it otherwise, the smallest by its digest."""
         found: dict[str, dict[str, Any]] = {}
-        for bundle in self.bundles:
-            for name, told in getattr(bundle.run, field).items():
-                called = self.names.workloads[id(bundle)].get(name, name)
-                told = {**told, "name": called} if isinstance(told, dict) and "name" in told else told
-                found.setdefault(called, {})[digests.of_json(told)] = told
+        for part in self.parts:
+            called = self.names.workloads[id(part)]
+            for name, told in getattr(part.bundle.run, field).items():
+                if name not in called:
+                    # Another host of the same bundle asked for it.
+                    continue
+                kept, key = told, told
+                if isinstance(told, dict) and "name" in told:
+                    # Which is the smallest must not depend on what they are called.
+                    kept, key = {**told, "name": called[name]}, {**told, "name": ""}
+                found.setdefault(called[name], {})[digests.of_json(key)] = kept
         return {name: some[min(some)] for name, some in sorted(found.items())}
+
+    def _levels(self, key: str) -> list[str]:
+        lists = [
+            [self.names.level(part, key, level) for level in part.asked.factors[key]]
+            if key in part.asked.factors
+            else [str(DEFAULTS.get(key, ""))]
+            for part in self.parts
+        ]
+        return sorted({level for one in lists for level in one}, key=_rank(lists))
+
+    def _refused(self) -> dict[str, str]:
+        """Profiles that no host could show."""
+        told = [part.host.refused for part in self.parts]
+        return {key: min(one[key] for one in told) for key in sorted(told[0]) if all(key in one for one in told)}
 
     def _told(self, field: str) -> dict[str, str]:
         """What hosts say of profiles or stacks, by name; where not all say the same, with the host."""
-        values = [getattr(part.bundle.run, field) for part in self.parts]
+        values = [getattr(part.asked, field) for part in self.parts]
         alike = all(value == values[0] for value in values)
         found = {}
         for part, value in zip(self.parts, values, strict=True):
             for key, why in value.items():
-                found[key if alike or part.was else f"{key} on {part.level}"] = plain(why, 2000)
+                found[key if alike else f"{key} on {part.level}"] = plain(why, 2000)
         return found
 
-    def _reference(self, runs: Sequence[Run], stacks: Sequence[dict[str, str]]) -> dict[str, str]:
+    def _reference(self) -> dict[str, str]:
         """The levels of the cell that is the reference, if one is."""
         found = []
-        for run, called in zip(runs, stacks, strict=True):
-            if any(cell.reference for cell in run.cells) or run.reference:
-                level = run.reference.get("stack", "")
-                found.append({**run.reference, **({"stack": called.get(level, level)} if level else {})})
+        for part in self.parts:
+            if part.asked.referred:
+                levels = part.asked.reference.items()
+                found.append({key: self.names.level(part, key, level) for key, level in levels})
         if len({bool(one) for one in found}) > 1:
             what = "one has a cell as its reference, and another one an exact reference: no class could be measured by both"
             raise InvalidInput(CANNOT, [Problem("reference", what)])
@@ -271,6 +251,9 @@ def _parts(bundle: Bundle) -> list[Part]:
     names = [run.matrix, *run.workloads, *run.hosts, *run.refused, *run.lowered, *run.apart]
     names += [name for key, levels in run.factors.items() for name in (key, *levels)]
     names += [label for labels in run.labels.values() for label in labels]
+    for asked in (host.asked for host in run.hosts.values()):
+        names += [*asked.stacks, *asked.workloads, *asked.lowered, *asked.apart]
+        names += [name for key, levels in asked.factors.items() for name in (key, *levels)]
     if strange := [name for name in names if not name.isprintable() or len(name) > _LONGEST]:
         # In the store they are shown by every command that reads it.
         problems = [Problem(bundle.where, f"{plain(name, 60)!a} is no name that can be shown") for name in strange[:20]]
@@ -279,9 +262,11 @@ def _parts(bundle: Bundle) -> list[Part]:
         if HOST in run.factors:
             what = f"has a factor {HOST!r} that is not of machines"
             raise InvalidInput(CANNOT, [Problem(bundle.where, what)])
-        return [Part(bundle, machines.host_of(bundle))]
+        return [Part(bundle, machines.host_of(bundle).model_copy(update={"asked": asked_of(bundle)}))]
     if set(run.hosts) != set(run.factors.get(HOST, ())):
         raise InvalidInput(CANNOT, [Problem(bundle.where, "its hosts are not the levels of its factor `host`")])
+    if any(sorted(host.asked.order) != sorted(host.asked.factors) for host in run.hosts.values()):
+        raise InvalidInput(CANNOT, [Problem(bundle.where, "what its hosts' runs were is not told")])
     return [Part(bundle, host, level) for level, host in sorted(run.hosts.items())]
 
 
@@ -299,12 +284,6 @@ def _distinct(parts: Sequence[Part]) -> None:
         raise InvalidInput(CANNOT, sorted(problems), "Name each bundle once.")
 
 
-def _host(bundle: Bundle, cell: layout.CellLine) -> str:
-    """The level of `host` of a line: references have it in their record alone."""
-    declared = mapping(bundle.facts[cell.declared]) if cell.declared in bundle.facts else {}
-    return str(declared.get(HOST, cell.factors.get(HOST, "")))
-
-
 def _key(line: Line) -> tuple[Any, ...]:
     return line.workload, *sorted(line.factors.items()), line.cell.replicate
 
@@ -314,19 +293,8 @@ def _rank(lists: Sequence[Sequence[str]]) -> Callable[[str], tuple[int, str]]:
     return lambda name: (min(one.index(name) for one in lists if name in one), name)
 
 
-def _order(runs: Sequence[Run]) -> list[str]:
-    lists = [[key for key in run.order if key != HOST] for run in runs]
-    return [*sorted({key for one in lists for key in one}, key=_rank(lists)), HOST]
-
-
-def _levels(key: str, runs: Sequence[Run], stacks: Sequence[dict[str, str]]) -> list[str]:
-    lists = [
-        [called.get(level, level) if key == "stack" else level for level in run.factors[key]]
-        if key in run.factors
-        else [str(DEFAULTS.get(key, ""))]
-        for run, called in zip(runs, stacks, strict=True)
-    ]
-    return sorted({level for one in lists for level in one}, key=_rank(lists))
+def _order(orders: Sequence[Sequence[str]]) -> list[str]:
+    return [*sorted({key for one in orders for key in one}, key=_rank(orders)), HOST]
 
 
 def _facts(runs: Sequence[Run]) -> dict[str, dict[str, str]]:

@@ -25,6 +25,8 @@ ARTIFACT, CHECKLIST, CITATION, LICENSES, VERIFY = (
     "LICENSES.md",
     "verify.sh",
 )
+# What every bundle has for people, and nothing rests on.
+PAPERS = (ARTIFACT, CHECKLIST, CITATION, LICENSES, VERIFY)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SUFFIX = ".bundle.tar"
 
@@ -40,7 +42,7 @@ LIMITS = {
     re.compile(pattern): limit
     for pattern, limit in {
         SUMS: 64 * _MB,
-        "|".join(map(re.escape, (DESCRIPTION, ARTIFACT, CHECKLIST, CITATION, LICENSES, VERIFY))): 4 * _MB,
+        "|".join(map(re.escape, (DESCRIPTION, *PAPERS))): 4 * _MB,
         re.escape(CRATE): 512 * _MB,
         re.escape(RUN): 16 * _MB,
         "|".join(map(re.escape, (CELLS, FACTS))): 2 * _GB,
@@ -103,7 +105,7 @@ class CellLine(yamlfile.Strict):
     reference: bool = False
     status: str
     reason: str = ""
-    outputs: list[Hash] = Field(default=[], max_length=10_000)
+    outputs: list[Hash] = Field(default=[], max_length=1000)
     signature: Fact | None = None
     declared: Fact | None = None
     causes: Fact | None = None

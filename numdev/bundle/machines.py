@@ -73,10 +73,9 @@ def _host(bundle: Bundle, seen: _Seen, capture: str) -> Host:
     platform, told = next(iter(seen.platforms.items()), ("", {}))
     member = capture or f"platforms/{platform}.json"
     captured = _capture(bundle, member)
-    facts = {name: _few(values) for name, values in seen.facts.items()}
-    facts |= {name: captured.facts[name] for name in _SYSTEM if name in captured.facts}
-    if "libc" in captured.facts:
-        facts.setdefault("libc", captured.facts["libc"])
+    # What cells ran with is told by their records; a capture says the rest, and may be shorter.
+    facts = {name: captured.facts[name] for name in (*_SYSTEM, "libc") if name in captured.facts}
+    facts |= {name: _few(values) for name, values in seen.facts.items()}
     shown, real = _kind(told), re.sub(r"[^a-z0-9]+", "-", captured.facts.get(PROCESSOR, "").lower())[:100]
     declared = bool(real) and real != shown
     return Host(
@@ -152,16 +151,6 @@ def named(hosts: Iterable[Host]) -> list[str]:
 def _silicon(host: Host) -> str:
     silicon = host.silicon or "unknown"
     return f"{silicon}-as-{host.declared}" if host.declared else silicon
-
-
-def said_twice(bundles: Iterable[Bundle]) -> Iterator[str]:
-    """Which bundles have the very same lines, to the last measured second: that is one run, and no repeat of it."""
-    by: dict[tuple[str, str], list[str]] = {}
-    for bundle in bundles:
-        by.setdefault((bundle.sums[layout.CELLS], bundle.sums[layout.FACTS]), []).append(bundle.description.name)
-    for names in by.values():
-        if len(names) > 1:
-            yield f"{' and '.join(sorted(names))} have the same records, to the measured times: one run, it seems, and no repeat."
 
 
 def alike(bundles: Iterable[Bundle]) -> dict[str, str]:

@@ -15,11 +15,12 @@ from typing import Any
 
 from numdev import digests
 from numdev.analysis import HOST
-from numdev.bundle import celldigests, layout, machines, printed, verify
+from numdev.bundle import layout, machines, printed, verify
 from numdev.bundle.joined import CANNOT, Joined, Line
 from numdev.bundle.merging import Incoming, materials
 from numdev.bundle.reading import Bundle
 from numdev.errors import BundleFailed, InvalidInput, Problem, StoreFailed
+from numdev.run import celldigests
 from numdev.run.runfile import HOSTS, Run, RunCell
 from numdev.spec import identity
 from numdev.spec.cell import DEFAULTS
@@ -41,13 +42,17 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Merged:
-    """What came of it. equal: how many replicates have one digest and one outcome on several hosts. alone: those of one host only."""
+    """What came of it. equal: how many replicates have one digest and one outcome on several hosts. alone: those of one host only.
+
+    noisy: those of one digest on several hosts, on one of which the cell's own runs differ.
+    """
 
     run: Run
     records: int
     tensors: int
     equal: int
     alone: int
+    noisy: int
     conflicts: list[Conflict] = field(default_factory=list)
 
     def printed(self) -> printed.Merge:
@@ -59,11 +64,12 @@ class Merged:
             records=self.records,
             tensors=self.tensors,
             hosts={
-                level: printed.Host(**host.model_dump(mode="json", exclude={"source"}))
+                level: printed.Host(**host.model_dump(mode="json", exclude={"source", "asked"}))
                 for level, host in run.hosts.items()
             },
             equal=self.equal,
             alone=self.alone,
+            noisy=self.noisy,
             conflicts=[
                 printed.Conflict(digest=one.digest, name=one.name, outcomes=one.outcomes) for one in self.conflicts
             ],
@@ -181,6 +187,10 @@ class _Records:
         self._tensors: set[bytes] = set()
         self._outcomes: dict[bytes, dict[str, str]] = {}
         self._named: dict[bytes, str] = {}
+        # By cell and host, what its replicates gave; by replicate, which cell it is of.
+        self._spread: dict[tuple[bytes, str], set[str]] = {}
+        self._cell: dict[bytes, bytes] = {}
+        self._timed: dict[bytes, str] = {}
 
     def check(self, line: Line) -> RunCell:
         """The cell as the merged run asks for it; StoreFailed where the store has another result of that name."""
@@ -199,6 +209,7 @@ class _Records:
                 shown = f"{line.cell.status} {outcome[:8]}" if line.cell.outputs else line.cell.status
                 self._outcomes.setdefault(key, {})[line.part.level] = shown
                 self._named[key] = _label(line)
+                self._seen(line, key, outcome)
         return RunCell(
             digest=digest,
             workload=line.workload,
@@ -206,6 +217,21 @@ class _Records:
             replicate=line.cell.replicate,
             reference=line.cell.reference,
         )
+
+    def _seen(self, line: Line, key: bytes, outcome: str) -> None:
+        """Notes what a replicate gave; InvalidInput where it is another host's, by the times that were measured in it."""
+        record, level = line.record, line.part.level
+        assert record is not None
+        levels = sorted(pair for pair in line.factors.items() if pair[0] != HOST)
+        cell = self._cell[key] = bytes.fromhex(digests.of_json([line.workload, levels]))
+        rounds = record.rounds if len(set(record.rounds)) > 1 else []
+        self._spread.setdefault((cell, level), set()).add(digests.of_json([outcome, rounds]))
+        if times := line.cell.measured.get("inference_seconds"):
+            run = bytes.fromhex(digests.of_json([key.hex(), outcome, times]))
+            if (other := self._timed.setdefault(run, level)) != level:
+                what = f"{_label(line)} gave the same bytes in the same measured times: one run, which two bundles have"
+                remedy = "name the one that has more, and leave the other out"
+                raise InvalidInput(CANNOT, [Problem(f"{other} and {level}", what, remedy)])
 
     def _moved(self, line: Line) -> tuple[str, str]:
         level = line.part.level
@@ -245,19 +271,25 @@ class _Records:
 
     def merged(self, run: Run) -> Merged:
         several = {key: found for key, found in self._outcomes.items() if len(found) > 1}
+        noisy = {key for key, found in several.items() if any(self._noisy(key, level) for level in found)}
         conflicts = [
             Conflict(key.hex(), self._named[key], found)
             for key, found in several.items()
-            if len(set(found.values())) > 1
+            if len(set(found.values())) > 1 and key not in noisy
         ]
+        steady = len(several) - len(noisy)
         return Merged(
             run=run,
             records=len(self._put),
             tensors=len(self._tensors),
-            equal=len(several) - len(conflicts),
+            equal=steady - len(conflicts),
             alone=len(self._outcomes) - len(several),
+            noisy=len(noisy),
             conflicts=sorted(conflicts, key=lambda one: (one.name, one.digest)),
         )
+
+    def _noisy(self, key: bytes, level: str) -> bool:
+        return len(self._spread[self._cell[key], level]) > 1
 
 
 def _label(line: Line) -> str:

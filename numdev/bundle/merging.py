@@ -18,7 +18,6 @@ from numdev.bundle.found import Check
 from numdev.bundle.joined import Joined
 from numdev.bundle.reading import Bundle
 from numdev.bundle.verify import digests_of
-from numdev.spec.stack import BASES
 from numdev.store import Store
 
 # Files that are on their way at a time: hashing needs no Python, so two of them take two processors.
@@ -106,13 +105,10 @@ class Incoming:
 def materials(joined: Joined) -> dict[str, str]:
     """What the merged run is made of: SHA-256 by name in a bundle. Notes the capture of each host, which may have another name now."""
     found = {member: bundle.sums[member] for member, bundle in joined.names.bases.items()}
-    for stack, bundle in joined.names.folders.items():
-        own = joined.names.stacks[id(bundle)]
-        for member in bundle.members:
-            kind, _, rest = member.partition("/")
-            folder, _, file = rest.partition("/")
-            if kind == "stacks" and folder != BASES and own.get(folder, folder) == stack:
-                found[f"stacks/{stack}/{file}"] = bundle.sums[member]
+    for stack, (bundle, folder) in joined.names.folders.items():
+        start = f"stacks/{folder}/"
+        some = {name.removeprefix(start): sha256 for name, sha256 in bundle.sums.items() if name.startswith(start)}
+        found |= {f"stacks/{stack}/{file}": sha256 for file, sha256 in some.items()}
     for bundle in joined.bundles:
         found |= {name: sha256 for name, sha256 in bundle.sums.items() if name.startswith(("tables/", "profiles/"))}
     captures: dict[str, dict[str, None]] = {}

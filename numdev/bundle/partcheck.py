@@ -5,33 +5,60 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from numdev import digests
 from numdev.bundle import layout
+from numdev.bundle.absent import excused, nothing_kept
 from numdev.bundle.found import Check, some
 from numdev.bundle.reading import Bundle
 from numdev.cpu import Host
 from numdev.cpu.capture import capture_of, checked
+from numdev.cpu.features import FEATURES, simd_level
+from numdev.spec.architecture import ARCHITECTURES, X86
 from numdev.spec.matrix import MatrixFile
-from numdev.spec.stack import BASES, STACK_FILE, Stack, lock_file, stack_in
+from numdev.spec.stack import BASES, DECLARED, STACK_FILE, Stack, _BaseFile, lock_file, stack_in
+from numdev.spec.yamlfile import parse as parse_yaml
 from numdev.stacks.lock import LIMIT, Locked, parse_lock
-from numdev.worker.cpuid import TableError, parse
+from numdev.worker.cpuid import Table, TableError, parse
 from numdev.workloads.archive import check_zip
 
-_LOCK = re.compile(r"requirements(?:\.([a-z0-9_]+))?\.lock")
 # What stands where a word named a machine or its owner (private.py): what held that word cannot be computed again.
 _REPLACED = re.compile(r"\((?:folder|home|user|host)\)")
 
 
 def replaced(value: Any) -> bool:
     """Whether something in it was replaced when the bundle was made."""
-    return _REPLACED.search(digests.canonical(value).decode("ascii")) is not None
+    text = value if isinstance(value, str) else digests.canonical(value).decode("ascii")
+    return "(" in text and _REPLACED.search(text) is not None
 
 
-def tables(bundle: Bundle) -> Check:
-    """CPUID tables and captures: each is what its name says, and can be read."""
+@dataclass(frozen=True)
+class Told:
+    """What a CPUID table tells programs of the processor. vendor: "" where it does not tell it. bits: of FEATURES, in their order.
+
+    There may be many tables, so it is small.
+    """
+
+    vendor: str
+    kind: tuple[int, int, int]
+    bits: int
+    rewritten: bool
+
+    @property
+    def features(self) -> frozenset[str]:
+        return frozenset(name for at, name in enumerate(FEATURES) if self.bits >> at & 1)
+
+    @property
+    def simd(self) -> str:
+        return simd_level(self.features)
+
+
+def tables(bundle: Bundle) -> tuple[Check, dict[str, Told]]:
+    """CPUID tables and captures: each is what its name says, and can be read. Gives what each table tells, by its digest."""
     check = Check("CPUID")
+    told: dict[str, Told] = {}
     names = [name for name in bundle.members if name.startswith("tables/")]
     for name in names:
         with check.reading():
@@ -39,7 +66,7 @@ def tables(bundle: Bundle) -> Check:
             if digests.of_bytes(data) != name[7:71]:
                 check.wrong(name, "is not the table that its name is the SHA-256 of")
             try:
-                parse(data.decode("ascii"))
+                told[name[7:71]] = _told(parse(data.decode("ascii")))
             except (UnicodeDecodeError, TableError) as error:
                 check.wrong(name, f"is no CPUID table: {error}")
     hosts = [name for name in bundle.members if name.startswith("platforms/")]
@@ -51,10 +78,16 @@ def tables(bundle: Bundle) -> Check:
         if name.startswith("profiles/") and bundle.sums[name] != name[9:73]:
             check.wrong(name, "is not the profile that its name is the SHA-256 of")
     for level, member in bundle.description.profiles.items():
-        if member not in bundle.members and member not in bundle.description.left_out:
+        if member not in bundle.members and not excused(bundle, member):
             check.wrong(member, f"is missing: it is the profile {level!a}")
     check.what = f"{some(len(names), 'table')} that programs were shown, {some(len(hosts), 'processor')}"
-    return check
+    return check, told
+
+
+def _told(table: Table) -> Told:
+    there = Host({(leaf, subleaf or 0): row for (leaf, subleaf), row in table.values.items()}, "")
+    bits = sum(1 << at for at, name in enumerate(FEATURES) if name in there.features)
+    return Told(there.vendor, there.family_model_stepping, bits, table.rewritten)
 
 
 def processor(bundle: Bundle, name: str) -> Host:
@@ -65,56 +98,100 @@ def processor(bundle: Bundle, name: str) -> Host:
     return Host(capture_of(data, f"{bundle.where}: {name}").leaves, "")
 
 
-def stacks(bundle: Bundle) -> tuple[Check, dict[tuple[str, str], Stack], dict[tuple[str, str], dict[str, Locked]]]:
-    """Definitions and locks, which have to agree; gives stacks and locked packages by (stack, architecture)."""
-    check = Check("stacks")
-    found: dict[tuple[str, str], Stack] = {}
-    locked: dict[tuple[str, str], dict[str, Locked]] = {}
-    names = sorted({name.split("/")[1] for name in bundle.members if name.startswith("stacks/")} - {BASES})
-    for stack in names:
+def stacks(bundle: Bundle) -> tuple[Check, Stacks]:
+    """Definitions and locks, which have to agree."""
+    check, found = Check("stacks"), Stacks()
+    folders: dict[str, list[str]] = {}
+    for name in bundle.members:
+        kind, _, rest = name.partition("/")
+        if kind == "stacks":
+            folder, _, file = rest.partition("/")
+            folders.setdefault(folder, []).append(file)
+    bases = _bases(bundle, folders.pop(BASES, []), check)
+    for stack, files in sorted(folders.items()):
         member = f"stacks/{stack}/{STACK_FILE}"
-        if member not in bundle.members:
+        if STACK_FILE not in files:
             check.wrong(member, "is missing")
             continue
         with check.reading():
-            _stack(bundle, stack, member, check, found, locked)
-    if not names:
-        check.note(
-            f"no definition of a stack is in it: {bundle.description.left_out.get('stacks/', 'nothing says why')}"
-        )
-    check.what = f"{some(len(names), 'definition')} with {some(len(locked), 'lock')}"
-    return check, found, locked
+            _stack(bundle, stack, files, bases, check, found)
+    if not folders:
+        if why := nothing_kept(bundle):
+            check.note(f"nothing of what the run was made of is in it: {why}")
+        else:
+            check.wrong("stacks/", "no definition of a stack is in it, and nothing says why")
+    check.what = f"{some(len(folders), 'definition')} with {some(len(found.locked), 'lock')}"
+    return check, found
 
 
-def _stack(bundle: Bundle, stack: str, member: str, check: Check, found: dict, locked: dict) -> None:
-    data = bundle.read(member, 1 << 20)
-    declared = stack_in(data, stack, f"{bundle.where}: {member}")
+@dataclass
+class Stacks:
+    """What a bundle says of stacks. declared: by name, once for each architecture. locked: packages by (stack, architecture)."""
+
+    declared: dict[tuple[str, str], Stack] = field(default_factory=dict)
+    locked: dict[tuple[str, str], dict[str, Locked]] = field(default_factory=dict)
+    suites: dict[str, str] = field(default_factory=dict)
+
+
+def _bases(bundle: Bundle, files: list[str], check: Check) -> dict[str, _BaseFile]:
+    """The base systems that can be read, by name."""
+    found = {}
+    for file in files:
+        member = f"stacks/{BASES}/{file}"
+        if not file.endswith(".yaml"):
+            check.wrong(member, "is no definition of a base system")
+            continue
+        if f"{member} as it was" in bundle.description.left_out:
+            check.note(
+                f"{member} has other words than it had, for it named a machine or its owner: it was not looked into"
+            )
+            continue
+        with check.reading():
+            where = f"{bundle.where}: {member}"
+            found[file.removesuffix(".yaml")] = checked(
+                _BaseFile, parse_yaml(bundle.read(member, DECLARED), where), where
+            )
+    return found
+
+
+def _stack(
+    bundle: Bundle, stack: str, files: list[str], bases: dict[str, _BaseFile], check: Check, found: Stacks
+) -> None:
     folder = f"stacks/{stack}/"
-    locks = {match[1] or "x86_64": name for name in bundle.members if (match := _in(folder, name))}
+    member = f"{folder}{STACK_FILE}"
+    # YAML takes far longer than anything else here, so it is parsed once, whatever it is for.
+    declared = stack_in(bundle.read(member, 1 << 20), stack, f"{bundle.where}: {member}")
+    # What a run keeps is the whole folder: a file that is called like a lock of no architecture is a file as any other.
+    locks = {
+        architecture: lock_file(architecture) for architecture in ARCHITECTURES if lock_file(architecture) in files
+    }
     if declared.dockerfile is not None:
         check.note(f"{stack} is a Dockerfile: it is never built unless --allow-dockerfile says so")
-        if f"{folder}{declared.dockerfile.name}" not in bundle.members:
+        if declared.dockerfile.name not in files:
             check.wrong(f"{folder}{declared.dockerfile.name}", "is missing: the stack is this Dockerfile")
     elif not locks:
-        check.wrong(f"{folder}{lock_file('x86_64')}", "is missing: nothing says which packages the stack has")
+        check.wrong(f"{folder}{lock_file(X86)}", "is missing: nothing says which packages the stack has")
     if declared.dockerfile is None and f"stacks/{BASES}/{declared.base}.yaml" not in bundle.members:
         check.wrong(f"stacks/{BASES}/{declared.base}.yaml", f"is missing: {stack} is built on it")
-    for architecture in {"x86_64", *locks}:
-        found[stack, architecture] = stack_in(data, stack, f"{bundle.where}: {member}", architecture)
-    for architecture, name in locks.items():
+    base = bases.get(declared.base)
+    if base and declared.dockerfile is None and base.python != declared.python:
+        check.wrong(member, f"is for CPython {declared.python}, and its base system has {base.python}")
+    for architecture in ARCHITECTURES:
+        lock = declared.folder / lock_file(architecture)
+        found.declared[stack, architecture] = replace(declared, architecture=architecture, lock=lock)
+        if base:
+            found.suites[declared.base] = base.suite
+    for architecture, file in locks.items():
+        name = f"{folder}{file}"
         packages, problems = parse_lock(bundle.read(name, LIMIT), name)
         for problem in problems:
             check.wrong(problem.where, problem.what)
-        locked[stack, architecture] = packages
+        found.locked[stack, architecture] = packages
         for package, version in declared.pins.items():
             if package not in packages:
                 check.wrong(name, f"{package} is pinned in {member} and not locked")
             elif packages[package].version != version:
                 check.wrong(name, f"{package} is locked at {packages[package].version}, and {member} pins {version}")
-
-
-def _in(folder: str, name: str) -> re.Match[str] | None:
-    return _LOCK.fullmatch(name.removeprefix(folder)) if name.startswith(folder) else None
 
 
 def workloads(bundle: Bundle) -> Check:

@@ -159,6 +159,9 @@ class Merge(Printed):
     hosts: dict[str, Host] = Field(description="by level of the factor `host`")
     equal: int = Field(description="replicates of one digest that have equal outcomes on several hosts")
     alone: int = Field(description="replicates of one host only")
+    noisy: int = Field(
+        description="replicates of one digest on several hosts, on one of which the cell's own runs differ"
+    )
     conflicts: list[Conflict] = Field(description="replicates of one digest that have other outcomes")
     notes: list[str] = Field(description="what did not match, and what became of it")
 

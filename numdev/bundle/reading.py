@@ -10,7 +10,7 @@ import mmap
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 from numdev import digests
 from numdev.bundle import layout, strict
 from numdev.bundle.archive import Member, members, open_regular
-from numdev.bundle.records import Facts, Records, recorded
+from numdev.bundle.records import Facts, Records, recorded, weight
 from numdev.bundle.upgrade import upgraded
 from numdev.cpu.capture import checked
 from numdev.errors import BundleFailed, InvalidInput, Problem, StoreFailed
@@ -31,6 +31,15 @@ from numdev.store.npy import mapped
 PIECE = 1 << 20
 # Of what is wrong with one file, so much is told.
 TOLD = 100
+# Types that have the same bits on every machine. What C calls a long double is another one on each architecture, and has bytes that nobody set.
+_TYPES = frozenset(
+    (
+        "bool",
+        *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+        *(f"float{bits}" for bits in (16, 32, 64)),
+        *("complex64", "complex128"),
+    )
+)
 
 
 class Bundle:
@@ -177,7 +186,7 @@ class Bundle:
     def lines(self, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
         """(number, object) of every line of a member."""
         for number, (_, line) in enumerate(self.raw(name), 1):
-            yield number, strict.parsed(line, f"{self.where}: {name}:{number}")
+            yield number, strict.parsed(line, f"{self.where}: {name}:{number}", strict.LINE_PARTS)
 
     def raw(self, name: str, longest: int = layout.LINE_LIMIT) -> Iterator[tuple[int, bytes]]:
         """(where it begins in the member, bytes) of every line, without its end."""
@@ -201,23 +210,23 @@ class Bundle:
             raise self.wrong(name, "its last line has no end")
 
     @cached_property
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> Facts:
         """What cells have in common, by its name; read where it lies."""
-        index: dict[str, tuple[int, int]] = {}
+        index: dict[str, tuple[int, int, int]] = {}
         last = ""
         for number, (begin, line) in enumerate(self.raw(layout.FACTS), 1):
             where = f"{self.where}: {layout.FACTS}:{number}"
-            found = checked(layout.FactLine, strict.parsed(line, where), where)
+            found = checked(layout.FactLine, strict.parsed(line, where, strict.LINE_PARTS), where)
             if found.fact <= last:
                 raise self.wrong(f"{layout.FACTS}:{number}", f"{found.fact} stands twice, or not in its order")
             last = found.fact
-            index[last] = (begin, len(line))
+            index[last] = (begin, len(line), weight(line))
         return Facts(index, lambda begin, size: self.part(layout.FACTS, begin, size)["value"])
 
     def part(self, name: str, begin: int, size: int) -> dict[str, Any]:
         """The object that a line of a member is."""
         data = b"".join(self.pieces(name, begin, size))
-        return strict.parsed(data, f"{self.where}: {name}: byte {begin}")
+        return strict.parsed(data, f"{self.where}: {name}: byte {begin}", strict.LINE_PARTS)
 
     def cells(self) -> Iterator[layout.CellLine]:
         for _, cell in self.placed():
@@ -227,7 +236,8 @@ class Bundle:
         """((where it begins, its length), a line of `cells.jsonl`)."""
         for number, (begin, line) in enumerate(self.raw(layout.CELLS), 1):
             where = f"{self.where}: {layout.CELLS}:{number}"
-            yield (begin, len(line)), checked(layout.CellLine, strict.parsed(line, where), where)
+            found = strict.parsed(line, where, strict.LINE_PARTS)
+            yield (begin, len(line)), checked(layout.CellLine, found, where)
 
     def record(self, cell: layout.CellLine) -> Record:
         """The record that a line of `cells.jsonl` tells, but for its log."""
@@ -255,6 +265,10 @@ class Bundle:
             # What numpy raises on hostile bytes has no common base.
             why = " ".join(str(error).split())
             raise StoreFailed(f"{name} of {self.where} is no array.", why) from None
+        if found.dtype.name not in _TYPES:
+            raise StoreFailed(
+                f"{name} of {self.where} is of {found.dtype.name}.", "such numbers are not the same on every machine"
+            )
         if member.size > PIECE:
             with self._lock:
                 self._large.add(found)

@@ -21,9 +21,11 @@ def of_bundle(bundle: Bundle, name: str) -> Side:
     """A bundle: captures, tables and stacks are read where they are asked for."""
 
     @cache
-    def capture(digest: str) -> cpu.Capture | None:
-        member = f"platforms/{digest}.json"
-        if member not in bundle.members:
+    def capture(platform: str, host: str) -> cpu.Capture | None:
+        # Hosts of one kind of processor have one digest, and each a kernel, and perhaps a fingerprint, of its own.
+        named = bundle.run.hosts.get(host)
+        member = named.capture if named else f"platforms/{platform}.json"
+        if member not in bundle.members or not member.startswith(("platforms/", "profiles/")):
             return None
         try:
             return capture_of(text_of(bundle, member), f"{bundle.where}: {member}")
@@ -48,8 +50,8 @@ def of_run(bundle: Bundle, resolved: Resolved, store: Store, name: str) -> Side:
     }
 
     @cache
-    def capture(digest: str) -> cpu.Capture | None:
-        return cpu.capture() if digest == resolved.host.digest and not cpu.only_here() else None
+    def capture(platform: str, host: str) -> cpu.Capture | None:
+        return cpu.capture() if platform == resolved.host.digest and not cpu.only_here() else None
 
     return Side(name, capture, tables.get, pins_of(bundle), store.load)
 

@@ -8,9 +8,11 @@ from typing import Any
 
 from numdev.errors import InvalidInput, Problem
 
-DEPTH = 64
-# Keys of one object, and commas of what a model is made of: each may be a problem to tell.
+DEPTH = 32
+# Keys of one object, and values of all of it: each may be a problem to tell, and takes up to some hundred bytes once it is parsed.
 KEYS, PARTS = 20_000, 300_000
+# The same of a line, of which several are in memory: the layers of the largest model that is looked into have half of that.
+LINE_PARTS = 100_000
 # Of a number, in characters: floats as Python writes them have 24 at most.
 _NUMBER = 40
 
@@ -18,7 +20,7 @@ _NUMBER = 40
 def parsed(data: bytes, where: str, parts: int = PARTS) -> dict[str, Any]:
     """One JSON object: each key once, no NaN or infinity, numbers as long as numbers are, not too deep, and only text that is text.
 
-    parts: the most commas that may be in it.
+    parts: the most values that may be in it, see `values`.
 
     Raises:
         InvalidInput: it is none; `where` names it.
@@ -27,7 +29,7 @@ def parsed(data: bytes, where: str, parts: int = PARTS) -> dict[str, Any]:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{where} is not text.", [Problem(where, f"not UTF-8 at byte {error.start}")]) from None
-    if data.count(b",") > parts:
+    if values(data) > parts:
         raise InvalidInput(f"{where} is not valid.", [Problem(where, f"more than {parts} values")])
     try:
         value = json.loads(text, parse_constant=_no, parse_int=_whole, parse_float=_fraction, object_pairs_hook=_once)
@@ -43,6 +45,11 @@ def parsed(data: bytes, where: str, parts: int = PARTS) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidInput(f"{where} is not valid.", [Problem(where, "must be an object")])
     return value
+
+
+def values(data: bytes) -> int:
+    """How many values a text has, and no fewer: its commas and its opening brackets, without looking which are within strings."""
+    return data.count(b",") + data.count(b"{") + data.count(b"[")
 
 
 def _no(word: str) -> Any:

@@ -104,8 +104,9 @@ def survey(draft: Draft) -> Survey:
             found.software.setdefault(one.name, one)
             continue
         found.seconds += cell.seconds or 0.0
-        # Records that have these facts in common say the same of all that is asked here.
-        key = (cell.declared, cell.environment, cell.realised, cell.causes, cell.reference)
+        # Records that have these facts in common say the same of all that is asked here; of two stacks that come to the same there is one.
+        called = cell.factors.get("stack"), cell.factors.get("architecture")
+        key = (*called, cell.declared, cell.environment, cell.realised, cell.causes, cell.reference)
         if key not in known:
             one = software_of(draft, cell)
             known[key] = found.software.setdefault(one.name, one)

@@ -9,6 +9,7 @@ from numdev.analysis.trace import trace
 from numdev.bundle.differing import (
     CPU,
     DISPATCH,
+    LEVEL,
     SILICON,
     STACK,
     SYSTEM,
@@ -17,7 +18,9 @@ from numdev.bundle.differing import (
     Difference,
     Records,
     Sides,
+    read_back,
     silicon_known,
+    told,
 )
 from numdev.bundle.stranger import plain
 from numdev.run.runfile import RunCell
@@ -26,15 +29,16 @@ from numdev.store import Record
 
 UNEXPLAINED = "unexplained"
 # Which of several differences is thought of first. numdev's own code changes with each version, and seldom what is computed.
-_LIKELY = (WORKLOAD, STACK, CPU, DISPATCH, SILICON, WORKER, SYSTEM)
+_LIKELY = (LEVEL, WORKLOAD, STACK, CPU, DISPATCH, SILICON, WORKER, SYSTEM)
 _WORDS = {
+    LEVEL: "the cells are not set alike",
     WORKLOAD: "it is not the same workload",
     STACK: "other software",
     WORKER: "numdev itself runs cells by other code",
-    CPU: "libraries saw another CPU",
+    CPU: "libraries were told of another CPU",
     DISPATCH: "a library chose other code under the same CPU",
-    SILICON: "the same dispatch, as far as libraries tell it, on processors that compute differently",
-    SYSTEM: "the same dispatch on another system",
+    SILICON: "processors that compute differently",
+    SYSTEM: "another system",
 }
 # These do not say what they chose.
 _SILENT = ("onnxruntime", "openvino", "litert")
@@ -62,6 +66,8 @@ def verdict(
     layer = where(records, sides)
     if not found:
         why = "all that is recorded of both is the same"
+        if not told(records):
+            why += "; which CPU they were shown is not recorded of both"
         if not silicon_known(records, sides):
             why += "; no fingerprint tells whether the silicon is"
         if runs < 2:
@@ -70,14 +76,10 @@ def verdict(
     ordered = sorted(found, key=lambda one: _LIKELY.index(one.factor))
     innocent = [one for one in ordered if harmless.get(one)]
     likely = next((one for one in ordered if one not in innocent), ordered[0])
-    words = _WORDS[likely.factor]
-    if likely.factor == DISPATCH and any(one.factor == STACK for one in found):
-        words = "other software made another choice"
-    elif likely.factor == DISPATCH and any(one.factor == CPU for one in found):
-        words = "a library chose other code, and saw another CPU"
-    why = f"{words} ({likely.what})"
+    words, more = _words(likely, {one.factor for one in found}, records)
+    why = f"{words} ({likely.what}){more}"
     rest = [one for one in ordered if one is not likely]
-    if likely.factor in (STACK, CPU) and (chosen := next((one for one in rest if one.factor == DISPATCH), None)):
+    if likely.factor in (LEVEL, STACK, CPU) and (chosen := next((one for one in rest if one.factor == DISPATCH), None)):
         why += f", and {chosen.what}"
         rest.remove(chosen)
     elif likely.factor == CPU and str(records[0].factors.get("stack", "")).startswith(_SILENT):
@@ -90,12 +92,35 @@ def verdict(
         why += "; nothing else that is recorded differs"
     others = [one for one in rest if one not in innocent]
     if others:
-        why += f"; also {' and '.join(one.factor for one in others)}"
+        why += f"; also {' and '.join(map(_named, others))}"
     if cleared := [one for one in rest if one in innocent]:
         count = min(harmless[one] for one in cleared)
-        which = " and ".join(one.factor for one in cleared)
+        which = " and ".join(map(_named, cleared))
         why += f"; {which} alone changed nothing in {_cells(count)} of this stack and workload"
     return Verdict(found[0].factor, likely.factor, why, layer)
+
+
+def _words(likely: Difference, factors: set[str], records: Records) -> tuple[str, str]:
+    """What to say of a cause before what differs, and after it."""
+    words = _WORDS[likely.factor]
+    if likely.factor == DISPATCH:
+        if STACK in factors:
+            words = "other software made another choice"
+        elif CPU in factors:
+            words = "a library chose other code, and was told of another CPU"
+        elif not told(records):
+            return "a library chose other code", ", under a CPU that is not recorded of both"
+    # Where something chose otherwise, that stands beside it.
+    if likely.factor in (SILICON, SYSTEM) and DISPATCH not in factors:
+        if not read_back(records):
+            return words, ", and no library says of both what it chose"
+        words = f"the same dispatch, as far as libraries tell it, on {words}"
+    return words, ""
+
+
+def _named(one: Difference) -> str:
+    """A difference in a word; of levels there may be several, so that it is said which."""
+    return one.what if one.factor == LEVEL else one.factor
 
 
 def _cells(count: int) -> str:

@@ -67,9 +67,12 @@ def _about(host: Host) -> str:
 
 
 def _together(made: Merged) -> str:
-    if not made.equal and not made.conflicts:
-        return "No replicate has one digest on several hosts, for their processors are not of one kind: cells are compared by their levels."
+    if not made.equal and not made.conflicts and not made.noisy:
+        kinds = [host.silicon for host in made.run.hosts.values()]
+        why = ", for their processors are not of one kind" if len(set(kinds)) == len(kinds) and all(kinds) else ""
+        return f"No replicate has one digest on several hosts{why}: cells are compared by their levels."
+    noisy = f", {made.noisy} of cells that differ from run to run" if made.noisy else ""
     return (
-        f"One digest on several hosts: {made.equal} replicates with equal outcomes, {len(made.conflicts)} with others; "
+        f"One digest on several hosts: {made.equal} replicates with equal outcomes, {len(made.conflicts)} with others{noisy}; "
         f"{made.alone} on one host only."
     )

@@ -85,7 +85,7 @@ def run_again(
 ) -> None:
     """Run a bundle's cells here, this host shown as the recorded CPU, and say: the same class, or another and why.
 
-    Ends with 0 where all give the recorded bytes, with 13 where some give others, with 4 where some could not be run.
+    Ends with 0 where all give the recorded bytes, with 13 where some give others, with 4 where that cannot be told of some.
     """
     with tamed(), Bundle(file) as bundle:
         whole(bundle, (layout.DESCRIPTION, layout.RUN, layout.CELLS, layout.FACTS))

@@ -27,8 +27,9 @@ FORMAT = 2
 # The key by which a record of a machine (machine.py) holds its capture: such a file is read as one, too.
 RECORD = "numdev-record"
 _TYPES = {1: "data", 2: "instruction", 3: "unified"}
-# Of a stranger's file: keys in one object, and problems that are told.
-_KEYS, _PROBLEMS = 5000, 20
+# Of a stranger's file: keys in one object, commas and opening brackets in all of it, and problems that are told. A capture has a thousand of
+# them, the record of many stacks some ten thousands; once it is parsed, each may be a value of some hundred bytes.
+_KEYS, _PARTS, _PROBLEMS = 5000, 300_000, 20
 # Leaves that have sub-leaves, and how many are asked for at most; those beyond the first are kept where they say something.
 _MOST = 64
 _SUBLEAVES = frozenset(
@@ -173,11 +174,13 @@ def checked(model: type[yamlfile.Model], value: Any, where: str) -> yamlfile.Mod
 
 
 def _plain(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:300])
+    """Printable ASCII, whatever it was: letters that are none of it by their numbers, which names a file as well."""
+    shown = text[:300].encode("ascii", "backslashreplace").decode("ascii")
+    return "".join(letter if letter.isprintable() else "?" for letter in shown)[:300]
 
 
 def read_object(data: bytes, where: str) -> dict[str, Any]:
-    """The JSON object in a stranger's file; a key may stand in it once. Raises InvalidInput where it is none."""
+    """The JSON object in a stranger's file; a key may stand in it once. Raises InvalidInput where it is none, or has too much."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(pairs) > _KEYS:
@@ -187,6 +190,8 @@ def read_object(data: bytes, where: str) -> dict[str, Any]:
             raise ValueError("a key stands twice")
         return found
 
+    if data.count(b",") + data.count(b"{") + data.count(b"[") > _PARTS:
+        raise InvalidInput(f"{where} is no capture.", [Problem(where, f"more than {_PARTS} values")])
     try:
         value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
@@ -204,7 +209,7 @@ def parsed(file: File, where: str) -> Capture:
         found = _LEAF.fullmatch(line)
         place = f"{where}: leaves.{index}"
         if not found:
-            problems.append(Problem(place, f"{line[:80]!r} is not six 32-bit numbers in hex"))
+            problems.append(Problem(place, f"{line[:80]!a} is not six 32-bit numbers in hex"))
             continue
         leaf, subleaf, *row = (int(word, 16) for word in found.groups())
         if (leaf, subleaf) in leaves:

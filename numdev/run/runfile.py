@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, JsonValue
 
-from numdev import cpu, digests
+from numdev import cpu
 from numdev.analysis import HOST, Answer, Observation, OutputRef, answer
 from numdev.analysis import Host as Machine
 from numdev.errors import InvalidInput, StoreFailed
-from numdev.run import identities
+from numdev.run import celldigests, identities
 from numdev.run.plan import Item, Plan
 from numdev.run.resolve import Resolved
 from numdev.run.told import notes
@@ -40,11 +40,30 @@ _Word = Annotated[str, Field(max_length=300, pattern=r"^[ -~]*$")]
 _Kind = Annotated[str, Field(max_length=100, pattern=r"^[a-z0-9-]*$")]
 
 
+class Asked(yamlfile.Strict):
+    """What the run of one host was before it was joined with others, in the names that it had: all that depends on who else is there follows from it.
+
+    referred: whether it has references. definitions: the SHA-256 of each stack's files, by `digests.of_json`. stacks, workloads: what
+    those are called now. The rest is as in `Run`.
+    """
+
+    order: list[str] = []
+    factors: dict[str, list[str]] = {}
+    baseline: dict[str, str] = {}
+    reference: dict[str, str] = {}
+    referred: bool = False
+    lowered: dict[str, str] = {}
+    apart: dict[str, str] = {}
+    definitions: dict[str, str] = {}
+    stacks: dict[str, str] = {}
+    workloads: dict[str, str] = {}
+
+
 class Host(yamlfile.Strict):
     """The machine behind a level of `host`, as the bundle told that its cells are from; see `analysis.hosts.Host`.
 
     bundle, digest: the bundle that its cells were merged from. platform: the processor's digest. capture: the capture of it among the
-    materials. source: its matrix, where the hosts' are not all the same. refused: profiles that it could not show.
+    materials. source: its matrix, where the hosts' are not all the same. refused: profiles that it could not show. asked: its run.
     """
 
     silicon: _Kind = ""
@@ -57,9 +76,10 @@ class Host(yamlfile.Strict):
     numdev: _Word = ""
     run: str = Field(default="", max_length=1000)
     platform: _Word = ""
-    capture: _Word = ""
+    capture: str = Field(default="", pattern=r"^((platforms|profiles)/[0-9a-f]{64}\.json)?$")
     source: dict[str, JsonValue] = {}
     refused: dict[str, str] = {}
+    asked: Asked = Asked()
 
     def machine(self) -> Machine:
         return Machine(self.silicon, self.declared, dict(self.fingerprint), dict(self.facts))
@@ -183,17 +203,14 @@ def read_run(store: Store, name: str) -> Run:
     return run.model_copy(update={"factors": {key: run.factors[key] for key in run.order}})
 
 
-def observe(
-    cell: RunCell, record: Record, exact: bool = True, alike: Mapping[str, str] | None = None, hosts: bool = False
-) -> Observation:
+def observe(cell: RunCell, record: Record, exact: bool = True, run: Run | None = None) -> Observation:
     """A record as the analysis sees it, for the cell that asked for it.
 
     Args:
         exact: what a reference is.
-        alike: see `Run.alike`.
-        hosts: whether what programs were told is asked for, as it is where hosts are compared.
+        run: the merged run that it is of, whose hosts are compared: then what programs were told is asked for.
     """
-    told, emulated = _told(record, alike or {}) if hosts else ("", False)
+    told, emulated = _told(record, run.alike) if run else ("", False)
     return Observation(
         workload=cell.workload,
         factors=cell.factors,
@@ -211,8 +228,14 @@ def observe(
         rounds=tuple(record.rounds),
         shown=told,
         emulated=emulated,
-        causes=digests.of_json(record.causes) if hosts and "workload" in record.causes else "",
+        causes=celldigests.origin(record, _source(run, record)) if run else "",
     )
+
+
+def _source(run: Run, record: Record) -> Mapping[str, Any]:
+    """The matrix that asked for a record of a merged run."""
+    host = run.hosts.get(str(record.factors.get(HOST, "")))
+    return host.source if host and host.source else run.source
 
 
 def _told(record: Record, alike: Mapping[str, str]) -> tuple[str, bool]:
@@ -241,7 +264,7 @@ def answer_of(run: Run, store: Store, factors: Sequence[str] = ()) -> Answer:
     found = [(cell, store.record(cell.digest)) for cell in cells if store.has(cell.digest)]
     store.flush()
     return answer(
-        [observe(cell, record, not run.reference, run.alike, bool(run.hosts)) for cell, record in found],
+        [observe(cell, record, not run.reference, run if run.hosts else None) for cell, record in found],
         store.load,
         baseline=run.baseline,
         order=run.factors,

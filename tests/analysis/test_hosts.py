@@ -15,6 +15,7 @@ TENSORS = {str(number): np.array([float(number)], np.float32) for number in rang
 KNOWN = {"kernel": "6.1", "microcode": "0x1", "libc": "2.36", "engine": "docker"}
 AMD, INTEL = Host("amd-25-17-1", "", {"rcpps": "a"}, KNOWN), Host("intel-6-207-2", "", {"rcpps": "b"}, KNOWN)
 HASWELL = {"OpenBLAS": "Haswell"}
+TENSORS |= {"short": np.array([1.0, 2.0], np.float32), "long": np.array([1.0, 2.0, 9.0], np.float32)}
 
 
 def run(host, tensor="1", stack="one", *, replicate=1, status="ok", shown="t", dispatch=HASWELL, **how) -> Observation:
@@ -76,7 +77,7 @@ def test_told_alike_and_chose_otherwise_is_not_silicon_alone():
 def test_what_no_library_tells_is_left_open():
     found = asked(run("a", dispatch={}), run("b", "2", dispatch={}))
     assert compared(found) == {("varied", "unread"): (1, 1)}
-    assert "or of a choice that no library tells" in said(found)
+    assert "or of a choice that was not read back" in said(found)
 
 
 @pytest.mark.parametrize("shown", [("x", "y"), ("", ""), ("x", "")])
@@ -91,7 +92,7 @@ def test_the_same_silicon_is_never_the_reason():
     found = asked(run("a"), run("b", "2"), hosts={"a": AMD, "b": AMD})
     assert compared(found) == {("same", "held"): (1, 1)}
     assert "the silicon is the same, so it is not of silicon but of something that no record has" in said(found)
-    assert "All hosts have the same silicon: no difference here can be of silicon." in found.short
+    assert "All hosts have the same silicon: what differs between them is not of it." in found.short
 
 
 def test_a_name_that_computes_otherwise_is_other_silicon():
@@ -113,6 +114,120 @@ def test_an_emulator_has_no_silicon():
     found = asked(run("a", emulated=True), run("b", "2", emulated=True))
     assert compared(found) == {("emulated", "held"): (1, 1)}
     assert "an emulator computed, so it is" in said(found)
+
+
+def test_an_emulator_against_a_processor_is_a_reason():
+    found = asked(run("a", shown="x"), run("b", "2", shown="y", emulated=True))
+    assert compared(found) == {("mixed", "together"): (1, 1)}
+    assert "of an emulator's arithmetic against a processor's, or of dispatch, by what they were told" in said(found)
+
+
+def test_one_name_without_arithmetic_does_not_exclude_silicon():
+    hosts = dict.fromkeys("ab", Host(AMD.silicon, "", {}, KNOWN))
+    found = asked(run("a"), run("b", "2"), hosts=hosts)
+    assert compared(found) == {("named", "held"): (1, 1)}
+    assert "of silicon, which is the same by its name alone" in said(found)
+    assert not any("All hosts have the same silicon" in line for line in found.short)
+
+
+def test_where_all_vary_together_all_is_listed():
+    other = Host("intel-6-207-2", "", {}, {**KNOWN, "engine": "local", "libc": "2.41"})
+    text = said(asked(run("a", shown="x"), run("b", "2", shown="y"), hosts={"a": AMD, "b": other}, repeats=1))
+    assert "of dispatch, or of silicon, or of what else differs between the hosts (engine, libc), or of chance" in text
+    assert "cannot tell of which. Profiles that both hosts show would hold dispatch" in text
+
+
+def test_chance_is_left_out_only_where_the_cells_that_differ_were_repeated():
+    twice = [run("a", replicate=number) for number in (1, 2)]
+    text = said(asked(*twice, run("b", "2"), repeats=1))
+    assert "or of chance, for each cell ran once" in text
+    some = [run("a", "3", "two", replicate=number) for number in (1, 2)]
+    some += [run("b", "4", "two", replicate=number) for number in (1, 2)]
+    text = said(asked(*twice, run("b", "2"), *some, repeats=1))
+    assert "or of chance, for cells of 1 of these pairs ran once" in text
+
+
+@pytest.mark.parametrize("status", ["timeout", "oom", "failed"])
+def test_how_a_cell_ended_says_nothing_of_bytes(status):
+    found = asked(
+        run("a", causes="k"), run("b", status=status, causes="k"), run("a", stack="two"), run("b", stack="two")
+    )
+    assert compared(found) == {("varied", "held"): (1, 0)}
+    assert found.workloads[0].hosts.conflicts == ()
+    assert f"1 cell ended otherwise on another host, which says nothing of bytes: one (A on a, {status} on b)" in said(
+        found
+    )
+
+
+def test_a_choice_read_on_one_side_is_not_another_choice():
+    found = asked(run("a"), run("b", "2", dispatch={}))
+    assert compared(found) == {("varied", "unread"): (1, 1)}
+
+
+def test_the_choices_of_all_runs_count():
+    runs = [run("a", replicate=1), run("a", replicate=2), run("b", "2", replicate=1)]
+    found = asked(*runs, run("b", "2", replicate=2, dispatch={"OpenBLAS": "Zen"}), repeats=1)
+    assert compared(found) == {("varied", "otherwise"): (1, 1)}
+
+
+def test_arithmetic_is_told_of_the_pairs_that_differ():
+    unprinted = Host("intel-6-60-3", "", {}, KNOWN)
+    text = said(asked(run("a"), run("b"), run("c", "2"), hosts={"a": AMD, "b": INTEL, "c": unprinted}))
+    assert "2 of 3 pairs differ: of silicon: nothing else that is recorded differs" in text
+    printed = Host("intel-6-60-3", "", {"rcpps": "c"}, KNOWN)
+    odd = Host("intel-6-60-4", "", {}, KNOWN)
+    hosts = {"a": AMD, "b": printed, "c": odd}
+    text = said(asked(run("a"), run("b", "2"), run("c", "3"), hosts=hosts))
+    assert "3 of 3 pairs differ: of silicon (the hosts of 1 of these pairs compute rcpps differently)" in text
+
+
+def test_bare_metal_is_not_a_hypervisor():
+    virtual = Host("intel-6-207-2", "", {}, {**KNOWN, "hypervisor": "KVM"})
+    text = said(asked(run("a"), run("b", "2"), hosts={"a": AMD, "b": virtual}))
+    assert "or of what else differs between the hosts (hypervisor)" in text
+
+
+def test_a_machine_as_a_whole_is_no_hardware():
+    other = Host(AMD.silicon, "", AMD.fingerprint, {**KNOWN, "engine": "local"})
+    found = asked(run("a"), run("b", "2"), hosts={"a": AMD, "b": other})
+    verdict = " ".join(found.workloads[0].verdict)
+    assert "the machine as a whole (hardware and system) is a cause" in verdict
+    assert "hardware as observed" not in verdict
+
+
+def test_cells_that_would_tell_are_run_on_their_host():
+    """No matrix sets a machine."""
+    verdict = " ".join(asked(run("a"), run("b", "2", stack="two")).workloads[0].verdict)
+    assert "would tell (run there, and merged)" in verdict
+    assert "suggest" not in verdict
+
+
+def referred(host, tensor, reference):
+    factors = {"host": host} if reference else {"stack": "one", "host": host}
+    shape = TENSORS[tensor].shape
+    outputs = (OutputRef("y", "float32", shape, tensor),)
+    return Observation(
+        "w", factors, 1, "ok", "", outputs, reference, f"{host} {reference}", HASWELL, shown="t", exact=False
+    )
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_other_shapes_on_another_host_are_a_difference(kept):
+    """As of detections: one more on the other host. Each host has a reference of its own, or none has."""
+    runs = [referred("a", "short", False), referred("b", "long", False)]
+    if kept:
+        runs += [referred("a", "short", True), referred("b", "long", True)]
+    found = asked(*runs, repeats=1)
+    assert found.deviates
+    assert compared(found) == {("varied", "held"): (1, 1)}
+
+
+def test_a_reference_that_all_hosts_agree_on_is_one_for_those_without():
+    one, other = "1", "2"
+    runs = [referred("a", one, False), referred("b", other, False), referred("a", one, True)]
+    judged = {each.name: each.reference for each in asked(*runs, repeats=1).workloads[0].classes}
+    assert judged["A"].verdict == "the same"
+    assert judged["B"].deviation.max_abs == 1
 
 
 def test_unknown_silicon_is_said():

@@ -53,6 +53,8 @@ def a_store(
     repeats: int = 1,
     facts: dict | None = None,
     fingerprint: dict | None = None,
+    took: float = 0.1,
+    kernel: str = "",
 ) -> Store:
     """A store with the run `m`. `shift` moves every output, `brand` is the machine's, `facts` and `fingerprint` its capture's."""
     store = Store.open(folder, create=True)
@@ -82,7 +84,7 @@ def a_store(
     for stack in STACKS:
         for profile in PROFILES:
             for replicate in range(1, repeats + 1):
-                cells.append(_cell(store, stack, profile, replicate, shift, host, workload))
+                cells.append(_cell(store, stack, profile, replicate, shift, host, workload, took, kernel))
     run = Run(
         run=1,
         matrix="m",
@@ -133,7 +135,17 @@ def processor(brand: str) -> Host:
     return Host({(leaf, 0): row for leaf, row in (first | rows).items()}, "")
 
 
-def _cell(store: Store, stack: str, profile: str, replicate: int, shift: float, host: Host, workload: str) -> RunCell:
+def _cell(
+    store: Store,
+    stack: str,
+    profile: str,
+    replicate: int,
+    shift: float,
+    host: Host,
+    workload: str,
+    took: float,
+    kernel: str,
+) -> RunCell:
     """zen2 has failed on ort-2; sandybridge on ort-2 was never run; otherwise AVX and AVX2 differ."""
     site = SITES[stack]
     causes = {
@@ -150,6 +162,7 @@ def _cell(store: Store, stack: str, profile: str, replicate: int, shift: float, 
     labels = {"stack": stack, "reproducible": "true", "site": site, "pin.onnxruntime": "1.32.0"}
     environment = {
         "engine": "memory",
+        **({"kernel": kernel} if kernel else {}),
         "labels": {f"org.numdev.{key}": label for key, label in labels.items()},
         "profile": {"profile": profile, "rung": "cpuid"},
         "platform": host.facts(),
@@ -166,7 +179,7 @@ def _cell(store: Store, stack: str, profile: str, replicate: int, shift: float, 
                 reason="no such operator" if failed else "",
                 outputs=[] if failed else [tensor(store, [value, 2.0, 3.0])],
                 seconds=0.25,
-                realised={"versions": {"onnxruntime": "1.32.0"}, "inference_seconds": [[0.1 + replicate]]},
+                realised={"versions": {"onnxruntime": "1.32.0"}, "inference_seconds": [[took + replicate]]},
                 causes=causes,
                 environment=environment,
                 log="Traceback" if failed else "",
@@ -198,6 +211,7 @@ def bundled(tmp_path: Path) -> Callable[..., Path]:
 
     def make(name: str = "one", options: Options = Options(), **how) -> Path:
         folder = tmp_path / f"made-{name}"
+        how.setdefault("took", 0.1 + sum(name.encode()) / 1000)
         folder.mkdir()
         path = tmp_path / f"{name}.bundle.tar"
         create(a_store(folder / "store", **how), "m", path, tmp_path / "cache", options)

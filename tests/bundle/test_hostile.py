@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import resource
@@ -11,12 +12,14 @@ import struct
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from numdev import digests
 from numdev.bundle import layout
 from numdev.bundle.create import Options, create
 from numdev.bundle.verify import verify
@@ -50,7 +53,7 @@ def refused(path: Path) -> str:
         code = report.code
         said = "\n".join(str(problem) for check in report.checks for problem in check.problems)
     assert code in (InvalidInput.code, BundleFailed.code)
-    assert all(line.isprintable() for line in said.splitlines())
+    assert all(line.isprintable() and line.isascii() for line in said.splitlines())
     assert len(said) < 100_000
     return said
 
@@ -204,8 +207,9 @@ TEXTS = {
     "another name": (described(name="two"), "says that the bundle is 'two'"),
     "keys that steer a terminal": (described(**{"\x1b[2J": 1}), "unknown key"),
     "a key twice": (text(layout.RUN, b'{"run": 1, "run": 1}'), "a key stands twice"),
-    "nested a million deep": (text(layout.RUN, b'{"a":' * 500_000), "nested too deeply|not JSON"),
-    "nested a thousand deep": (line(b'{"a":' + b"[" * 900 + b"]" * 900 + b"}"), "nested more than 64 deep|too deeply"),
+    "nested a million deep": (text(layout.RUN, b'{"a":' * 500_000), "more than 300000 values"),
+    "nested a hundred thousand deep": (text(layout.RUN, b'{"a":' * 100_000), "nested too deeply|not JSON"),
+    "nested a thousand deep": (line(b'{"a":' + b"[" * 900 + b"]" * 900 + b"}"), "nested more than 32 deep|too deeply"),
     "not a number": (line(b'{"seconds":NaN}'), "NaN is no JSON"),
     "infinity": (text(layout.RUN, b'{"run": 1e999}'), "more than a number can be"),
     "a number of a million digits": (line(b'{"seconds":' + b"9" * 1_000_000 + b"}"), "a number of 1000000 digits"),
@@ -214,7 +218,28 @@ TEXTS = {
     "no UTF-8": (line(b'{"workload":"\xff"}'), "not UTF-8"),
     "a list": (text(layout.RUN, b"[]"), "must be an object"),
     "a line of five megabytes": (line(b'{"reason":"' + b"x" * (5 << 20) + b'"}'), "more than 4194304 bytes"),
-    "a million problems": (line(b'{"outputs":[' + b"1," * 1_000_000 + b"1]}"), "more than 300000 values"),
+    "a million problems": (line(b'{"outputs":[' + b"1," * 1_000_000 + b"1]}"), "more than 100000 values"),
+    "a hundred thousand values of nothing": (line(b'{"outputs":[' + b"[" * 120_000), "more than 100000 values"),
+    "more outputs than a cell can have": (cell(outputs=["0" * 64] * 1001), "at most 1000 items"),
+    "a capture of lists": (
+        text(f"platforms/{'0' * 64}.json", b'{"a":[[' + b"],[" * 500_000 + b"]]}"),
+        "platforms/0000.*more than 300000 values",
+    ),
+    "a capture with letters of its own": (
+        text(
+            f"platforms/{'0' * 64}.json",
+            '{"numdev-capture": 2, "leaves": ["\u00e9\u4e2d\U0001f600 x"], "\u00e9": 1}'.encode(),
+        ),
+        r"platforms/0000.*\\xe9: unknown key",
+    ),
+    "a leaf with letters of its own": (
+        text(f"platforms/{'0' * 64}.json", '{"numdev-capture": 2, "leaves": ["\u00e9\u4e2d\U0001f600 x"]}'.encode()),
+        "is not six 32-bit numbers in hex",
+    ),
+    "a host whose capture is an output": (
+        ran(hosts={"h": {"bundle": "b", "digest": "0" * 64, "capture": "outputs/" + "0" * 64 + ".npy"}}),
+        "hosts.h.capture",
+    ),
     "a hundred thousand keys": (
         line(b"{" + b",".join(b'"%d":1' % key for key in range(100_000)) + b"}"),
         "more than 20000 keys",
@@ -297,6 +322,14 @@ ARRAYS = {
         "is no array",
     ),
     "a later version of .npy": (held(npy("{}", version=b"\x03\x00")), "not of .npy version"),
+    "long doubles": (
+        held(npy("{'descr': '<f16', 'fortran_order': False, 'shape': (3,)}", bytes(48))),
+        "is of float128. such numbers are not the same on every machine",
+    ),
+    "complex long doubles": (
+        held(npy("{'descr': '<c32', 'fortran_order': False, 'shape': (3,)}", bytes(96))),
+        "is of complex256. such numbers are not the same on every machine",
+    ),
     "another shape than its signature": (
         held(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3)}")),
         "has the shape",
@@ -445,6 +478,10 @@ FORGED = {
         ),
         "does not have the digest of what it is made of",
     ),
+    "a level that stands twice": (
+        ran(factors={"stack": ["ort-1", "ort-1", "ort-2"], "profile": ["sandybridge", "haswell", "zen2"]}),
+        "a level of stack stands twice",
+    ),
     "levels that no cell has the words for": (
         ran(
             factors={"stack": ["ort-1", "ort-2"], "profile": ["a"], "features": [""]},
@@ -523,6 +560,7 @@ def bounded(path: Path) -> tuple[int, int, str]:
         "text: a number of a million digits",
         "text: a million problems",
         "text: a hundred thousand keys",
+        "text: a capture of lists",
         "text: a megabyte of YAML",
         "text: a lock that goes on and on",
         "array: a bomb of zeros",
@@ -544,6 +582,86 @@ def test_many_members_stay_in_bounds(parts, tmp_path):
     code, megabytes, said = bounded(path)
     assert code == 15, said
     assert megabytes < 400, said
+
+
+def rich(parts, cells: int, values: int) -> bytes:
+    """A bundle of lines with facts of their own: each of three has so many values."""
+    first = json.loads(parts[layout.CELLS].splitlines()[0])
+    there = {row["fact"]: row["value"] for row in map(json.loads, parts[layout.FACTS].splitlines())}
+    lines, facts = [], dict(there)
+    for number in range(cells):
+        line = {**first, "digest": f"{number:064x}", "factors": {**first["factors"], "stack": f"s{number}"}}
+        for key in ("environment", "realised", "causes"):
+            value = {**there[first[key]], "z": [{}] * values, "of": [number, key]}
+            line[key] = digests.of_json(value)[:16]
+            facts[line[key]] = value
+        lines.append(digests.canonical(line))
+    rows = [digests.canonical({"fact": name, "value": facts[name]}) for name in sorted(facts)]
+    return archive({**parts, layout.CELLS: b"\n".join(lines) + b"\n", layout.FACTS: b"\n".join(rows) + b"\n"})
+
+
+def test_facts_that_are_large_stay_in_bounds(parts, tmp_path):
+    """What lines have in common is kept by its size, and not by how many there are."""
+    path = tmp_path / "one.bundle.tar"
+    path.write_bytes(rich(parts, 12, 15_000))
+    code, megabytes, said = bounded(path)
+    assert code == 15, said
+    assert megabytes < 300, said
+
+
+def test_a_crate_of_millions_stays_in_bounds(parts, tmp_path):
+    path = tmp_path / "one.bundle.tar"
+    head, rest = parts[layout.CRATE].split(b"\n", 1)
+    odd = b'{"@id":"#z","@type":"x","y":[' + b"{}," * 3_900_000 + b"{}]},"
+    path.write_bytes(archive({**parts, layout.CRATE: head + b"\n" + odd + b"\n" + rest}))
+    code, megabytes, said = bounded(path)
+    assert code in (3, 15), said
+    assert megabytes < 300, said
+
+
+def seconds(parts, tmp_path) -> float:
+    """Of this process, for all of a bundle but its answer."""
+    path = tmp_path / "one.bundle.tar"
+    path.write_bytes(archive(parts))
+    before = time.process_time()
+    assert not verify(path, analyse=False).whole
+    return time.process_time() - before
+
+
+def test_a_definition_is_parsed_once_whatever_it_is_for(parts, tmp_path):
+    long = STACK_TEXT.replace(b"../../x", b"bookworm") + b"from_pip: [" + b"a," * 31_000 + b"a]\n"
+    lock = b"a==1 --hash=sha256:" + b"0" * 64 + b"\n"
+    more = {f"stacks/ort-1/requirements.a{number}.lock": lock for number in range(40)}
+    # Forty times, it takes half a minute.
+    assert seconds({**parts, STACK: long, **more}, tmp_path) < 4
+
+
+def test_many_stacks_are_looked_at_in_one_go(parts, tmp_path):
+    more = {f"stacks/z{number}/x": b"" for number in range(12_000)}
+    assert seconds({**parts, **more}, tmp_path) < 4
+
+
+def test_many_levels_are_not_searched_for_every_line(parts, tmp_path):
+    levels = [f"s{number}" for number in range(60_000)]
+    first = json.loads(parts[layout.CELLS].splitlines()[0])
+    lines = [
+        digests.canonical({**first, "replicate": number, "factors": {**first["factors"], "stack": levels[-1]}})
+        for number in range(4_000)
+    ]
+    forged = {**parts, layout.CELLS: b"\n".join(lines) + b"\n"}
+    run = {"stack": levels, "profile": ["sandybridge", "haswell", "zen2"]}
+    assert seconds(changed(forged, layout.RUN, lambda value: value.update(factors=run)), tmp_path) < 4
+
+
+def test_a_matrix_is_not_laid_out_further_than_lines_go(parts, tmp_path):
+    """A short file can ask for a hundred thousand cells, and leave each out by many rules."""
+    matrix = {
+        "numdev": 1,
+        "factors": {key: [f"{key[0]}{number}" for number in range(300)] for key in ("stack", "profile")},
+        "workloads": [{"name": "own", "model": "model.onnx", "inputs": "x.npz"}],
+        "exclude": [{"stack": f"s{number % 300}", "profile": "p1"} for number in range(40_000)],
+    }
+    assert seconds(changed(parts, layout.RUN, lambda value: value.update(source=matrix)), tmp_path) < 4
 
 
 def test_what_is_no_file_is_not_opened(tmp_path):

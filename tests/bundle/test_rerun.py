@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,11 +101,11 @@ def test_other_silicon_is_named(playing, monkeypatch):
 
 
 def test_what_differs_where_bytes_are_the_same_is_cleared(playing):
-    path = playing.bundle(MATRIX, play(realised={"libc": "glibc 2.36"}))
+    path = playing.bundle(MATRIX, play(realised={"libc": "glibc 2.36", "numpy_dispatch": ["X86_V4"]}))
 
     def player(stack, cell, table):
         odd = cell["threads"] == 2
-        dispatch = {"numpy_dispatch": ["X86_V3"]} if odd else {}
+        dispatch = {"numpy_dispatch": ["X86_V3" if odd else "X86_V4"]}
         return Played(
             play(1.0 if odd else 0.0)(stack, cell, table).outputs, realised={"libc": "glibc 2.41", **dispatch}
         )
@@ -146,6 +147,50 @@ def test_noise_and_failures_are_results(playing):
     assert (done.code, data["counts"]) == (0, {"same": 2, "ended the same": 2})
     done, data = again(playing, playing.folder / "moved" / "failed.bundle.tar", play())
     assert (done.code, data["counts"]) == (4, {"same": 2, "failed there": 2})
+
+
+def test_what_a_noisy_cell_had_not_given_is_not_decided(playing):
+    """It may be the noise, or another class: neither the same nor a deviation."""
+
+    def noisy(stack, cell, table):
+        return Played({"y": np.full(3, cell["replicate"], np.float32)})
+
+    path = playing.bundle(MATRIX, noisy)
+    done, data = again(playing, path, play(40))
+    assert (done.code, data["counts"], data["same"]) == (4, {"noisy there": 4}, False)
+    assert data["cells"][0]["reason"] == "2 results in 2 runs there; what came out here is another"
+    done, data = again(playing, path, noisy)
+    assert (done.code, data["counts"], data["same"]) == (0, {"noisy there": 4}, True)
+
+
+def test_a_cell_that_fails_now_and_then_is_noisy(playing):
+    def flaky(stack, cell, table):
+        return play()(stack, cell, table) if cell["replicate"] == 1 else Played(status="failed", reason="crash")
+
+    done, data = again(playing, playing.bundle(MATRIX, play(), "steady"), flaky)
+    assert (done.code, data["counts"], data["same"]) == (13, {"noisy here": 4}, False)
+    assert "1 of 2 runs here ended otherwise: failed: crash" in data["cells"][0]["reason"]
+    done, data = again(playing, playing.bundle(MATRIX, flaky, "flaky"), play())
+    assert (done.code, data["counts"], data["same"]) == (0, {"noisy there": 4}, True)
+
+
+def test_a_recorded_processor_is_no_other_level(playing, monkeypatch):
+    """The cell of the profile `host` is here one of the profile `platforms/...json`, by which it is the same CPU."""
+    machines = Path(__file__).resolve().parents[1] / "machines"
+
+    def on(machine):
+        captured = cpu.read_capture(machines / f"{machine}.json")
+        monkeypatch.setattr(cpu, "host", lambda: cpu.Host(captured.leaves, ""))
+        monkeypatch.setattr(cpu, "capture", lambda: captured)
+
+    on("qemu-haswell")
+    path = playing.bundle(HOST_AND_PROFILE, play())
+    on("intel-6-207-2")
+    done, data = again(playing, path, play(1))
+    assert (done.code, data["counts"]) == (13, {"other": 4})
+    for cell in data["cells"]:
+        assert {one["factor"] for one in cell["differs"]} == {"silicon", "system"}
+        assert "and no library says of both what it chose" in cell["cause"]["why"]
 
 
 def test_the_first_layer_that_differs(playing):
@@ -337,7 +382,7 @@ def test_results_that_a_store_has_already_are_not_passed_off_as_new(playing):
 
 
 def test_the_answer_is_readable_at_80_columns(playing):
-    path = playing.bundle(MATRIX, play())
+    path = playing.bundle(MATRIX, play(realised={"numpy_dispatch": ["X86_V3"]}))
     playing.play(play(1, only="one", realised={"numpy_dispatch": ["X86_V4"]}))
     kept = playing.folder / "kept"
     done = playing.numdev("bundle", "rerun", path, "--workspace", kept)

@@ -55,6 +55,15 @@ def moved(record: Record, source: Mapping[str, Any], host: str) -> tuple[str, st
     return record.digest, unvouched(record.digest, host)
 
 
+def origin(record: Record, source: Mapping[str, Any]) -> str:
+    """The digest of the first replicate of its cell without any host, "" where that cannot be told."""
+    if vouched(record):
+        for rounds, tap in possible(record, source):
+            if digest(record, rounds, tap) == record.digest:
+                return digest(record.model_copy(update={"replicate": 1}), rounds, tap, "")
+    return ""
+
+
 def unvouched(digest: str, host: str) -> str:
     """The same of a cell of which there is no record, or none that tells its causes."""
     return digests.of_json({"merged": digest, "host": host})
