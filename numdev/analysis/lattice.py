@@ -153,7 +153,7 @@ class _Walk:
             return None
         finally:
             # Where it is walked by threads, these have no budget.
-            spend(max(0, ROWS - self.left))
+            spend(max(0, ROWS - self.left) // 4)
         return Lattice(self.names, self.found)
 
     def step(

@@ -23,7 +23,7 @@ from numdev.run.runfile import answer_of
 _DETAIL = 32 << 20
 # Where numpy or the processor is another one, sums may round in another way.
 _ROUNDING = 1e-9
-# What a stranger's answer may take to compute, see analysis/budget.py: some minutes, and for each byte of outputs a microsecond more.
+# What a stranger's answer may take to compute, see analysis/budget.py: some minutes, and for each byte of cells and outputs a microsecond more.
 _STEPS, _BYTE = 1 << 29, 4
 # Of more factors, all sets of factors that the class may follow from cannot be looked through.
 _FACTORS = 64
@@ -101,9 +101,9 @@ def _computed(bundle: Bundle, check: Check) -> _Found | None:
     if len(factors) > _FACTORS:
         _unchecked(check, f"it has {len(factors)} factors, and {_FACTORS} at most are looked at")
         return None
-    outputs = sum(member.size for name, member in bundle.members.items() if name.startswith("outputs/"))
+    large = sum(one.size for name, one in bundle.members.items() if name.startswith("outputs/") or name == layout.CELLS)
     try:
-        with bounded(_STEPS + _BYTE * outputs):
+        with bounded(_STEPS + _BYTE * large):
             found = answer_of(bundle.run, bundle.view())
         return _Found(found, json_bytes(found), text(found).encode("utf-8"))
     except NumdevError:

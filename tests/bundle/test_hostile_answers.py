@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import lzma
 import math
 import runpy
+import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,6 +53,45 @@ def own(value):
     return value["workloads"][0]
 
 
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, array, version=(1, 0), allow_pickle=False)
+    return stream.getvalue()
+
+
+def of_cells(parts, cells, vouched=True):
+    """The bundle with other cells: (factors, arrays of its outputs, what else its line says), of which only the analysis takes notice."""
+    line = json.loads(parts[layout.CELLS].splitlines()[0])
+    facts = {row["fact"]: row["value"] for row in map(json.loads, parts[layout.FACTS].splitlines())}
+    causes = {key: value for key, value in facts[line["causes"]].items() if vouched or key != "workload"}
+    lines, files, names, factors = [], {}, {}, {}
+    for place, (levels, arrays, more) in enumerate(cells):
+        signature = [
+            {"name": f"y{at}", "dtype": one.dtype.name, "shape": list(one.shape)} for at, one in enumerate(arrays)
+        ]
+        for one in arrays:
+            if id(one) not in names:
+                data = npy(one)
+                names[id(one)] = digests.of_bytes(data)
+                files[f"outputs/{names[id(one)]}.npy"] = data
+        told = {"causes": causes, "signature": signature}
+        facts |= {digests.of_json(value)[:16]: value for value in told.values()}
+        given = {"digest": f"{place:064x}", "outputs": [names[id(one)] for one in arrays], "factors": levels}
+        lines.append(
+            digests.canonical(
+                {**line, **{key: digests.of_json(value)[:16] for key, value in told.items()}, **given, **more}
+            )
+        )
+        for key, level in levels.items():
+            factors.setdefault(key, {})[level] = None
+    rows = [digests.canonical({"fact": name, "value": facts[name]}) for name in sorted(facts)]
+    run = {"factors": {key: list(some) for key, some in factors.items()}, "order": list(factors)}
+    run["baseline"] = {key: next(iter(some)) for key, some in factors.items()}
+    parts = forging.changed(parts, layout.RUN, lambda value: value.update(run))
+    kept = {name: data for name, data in parts.items() if not name.startswith("outputs/")}
+    return {**kept, **files, layout.CELLS: b"\n".join(lines) + b"\n", layout.FACTS: b"\n".join(rows) + b"\n"}
+
+
 LIES = {
     "nothing at all": lambda value: {"version": 2, "missing": {"failed": 1}},
     "no classes": lambda value: own(value).pop("classes"),
@@ -85,6 +128,31 @@ def test_another_version_may_word_it_otherwise(parts, tmp_path):
     assert any("whether it says the same was not checked" in note for note in check.notes)
 
 
+def test_what_is_another_format_cannot_be_read(parts, tmp_path):
+    check = looked_at(parts, tmp_path, lambda value: value.update(version=3), numdev="9.0")
+    assert check.unreadable
+    assert "is of version 3, and this numdev knows 2: it was not compared" in check.problems[0].what
+
+
+NO_WORDS = {
+    "an object": lambda value: value.update(short={"all": "well"}),
+    "numbers": lambda value: value.update(short=[1]),
+    "a sentence with more": lambda value: own(value)["sentences"][0].update(sure=True),
+    "a sentence without words": lambda value: own(value)["sentences"][0].pop("text"),
+    "a reason where there is none": lambda value: own(value)["effects"][1]["size"].update(
+        incomparable="of other shapes"
+    ),
+    "a place that is none": lambda value: own(value)["classes"][0].update(where=""),
+    "a name": lambda value: own(value).update(against="B"),
+    "a level": lambda value: own(value)["table"]["rows"].reverse(),
+}
+
+
+@pytest.mark.parametrize("name", NO_WORDS)
+def test_words_are_words_and_stand_where_there_are_some(parts, tmp_path, name):
+    assert looked_at(parts, tmp_path, NO_WORDS[name], numdev="0.0.1").problems
+
+
 def rounded(value):
     size = next(one["size"] for one in own(value)["classes"] if one["size"])
     size["mean_abs"] *= 1 + 1e-12
@@ -113,6 +181,114 @@ def test_what_would_take_for_ever_is_not_computed_and_does_not_pass(parts, tmp_p
     check = looked_at(parts, tmp_path)
     [problem] = check.problems
     assert "was not compared with what the outputs give: " + why in problem.what
+
+
+def one(value: float) -> list[np.ndarray]:
+    return [np.array([[value]], np.float32)]
+
+
+def many_classes():
+    """One factor, of which every level is a class of its own: each is compared with each."""
+    return [({"stack": f"s{number}"}, one(number), {}) for number in range(700)]
+
+
+def unconnected():
+    """Cells without a neighbour, for which cells are looked for that would connect them."""
+    return [({"stack": f"s{number}", "profile": f"p{number}"}, one(number % 3), {}) for number in range(600)]
+
+
+def wide_table():
+    outputs = [one(number) for number in range(3)]
+    row = [({"stack": f"s{number}", "profile": "p0"}, outputs[number % 3], {}) for number in range(1100)]
+    return row + [({"stack": "s0", "profile": f"p{number}"}, outputs[number % 3], {}) for number in range(1, 1100)]
+
+
+def many_outputs():
+    zero, rng = [one(0)[0], one(1)[0]], np.random.default_rng(0)
+    return [({"stack": f"s{number}"}, [zero[which] for which in rng.integers(0, 2, 1000)], {}) for number in range(70)]
+
+
+def many_factors():
+    return [({f"env.F{factor}": str(level) for factor in range(65)}, one(level), {}) for level in range(2)]
+
+
+@pytest.mark.parametrize("cells", [many_classes, unconnected, wide_table, many_outputs, many_factors])
+def test_a_small_file_that_would_take_long_is_refused_soon(parts, tmp_path, cells):
+    """Soon by its steps, which are counted: it is refused before the last of them."""
+    check = looked_at(of_cells(parts, cells()), tmp_path)
+    assert check.unreadable
+    [problem] = check.problems
+    assert "was not compared with what the outputs give: it has" in problem.what
+
+
+def test_the_papers_run_is_far_from_that(tmp_path, monkeypatch):
+    """Its 190 cells take a thirtieth of what every file may take, and its outputs as much more."""
+    monkeypatch.setattr(answercheck, "_STEPS", answercheck._STEPS // 32)
+    monkeypatch.setattr(answercheck, "_BYTE", 0)
+    stored = Path(__file__).resolve().parents[2] / "docs" / "bundles" / "paper-amd-25-17-1.bundle.tar.xz"
+    path = tmp_path / stored.stem
+    path.write_bytes(lzma.decompress(stored.read_bytes()))
+    assert verify(path).whole
+
+
+PEAK = Path(__file__).parents[1] / "peak.py"
+
+
+def peak(path: Path) -> int:
+    """Megabytes that `bundle verify` takes in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, str(PEAK), "bundle", "verify", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 15, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "no answer can be computed" not in done.stdout
+    return int(done.stderr.splitlines()[-1])
+
+
+STACKS = ({"stack": "a"}, {"stack": "b"})
+
+
+def two_of_no_digest():
+    """Nothing vouches for them, and no half agrees: each is compared with each for groups."""
+    ones = np.ones((1, 12_000_000), np.float16)
+    return [(STACKS[0], [ones], {}), (STACKS[1], [2 * ones], {})]
+
+
+def in_another_order():
+    """Arrays as Fortran has them, which lie in the file otherwise than they are compared."""
+    rng = np.random.default_rng(0)
+    some = [np.asfortranarray(rng.random((4000, 3500), np.float32)) for _ in STACKS]
+    return [(levels, [array], {}) for levels, array in zip(STACKS, some, strict=True)]
+
+
+def of_whole_numbers():
+    """Integers beside a float reference: whether it is rounded is asked of each of its numbers."""
+    zeros = np.zeros((1, 30_000_000), np.float32)
+    off = (zeros + 1).astype(np.int8)
+    return [(STACKS[0], [off], {}), ({}, [zeros], {"reference": True})]
+
+
+def batches():
+    """Leading samples that are equal: they are as large as all of it."""
+    long = np.arange(24_000_000, dtype=np.float32).reshape(-1, 1)
+    return [({"stack": "a", "batch": "1"}, [long], {}), ({"stack": "a", "batch": "2"}, [long[:-1]], {})]
+
+
+@pytest.mark.parametrize("cells", [two_of_no_digest, in_another_order, of_whole_numbers, batches])
+def test_large_outputs_are_looked_at_in_pieces(parts, tmp_path, cells):
+    path = tmp_path / "one.bundle.tar"
+    path.write_bytes(forging.archive(of_cells(parts, cells(), vouched=cells is not two_of_no_digest)))
+    assert peak(path) < 210
+
+
+def test_an_answer_of_millions_of_values_is_not_parsed(parts, tmp_path):
+    path = tmp_path / "one.bundle.tar"
+    path.write_bytes(forging.archive({**parts, layout.ANSWER: b'{"a":[' + b"{}," * 10_000_000 + b"{}]}"}))
+    assert peak(path) < 200
 
 
 def test_numbers_that_are_none():
