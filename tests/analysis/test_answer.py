@@ -322,3 +322,53 @@ def test_json_is_plain_and_finite():
 
 def test_nothing_at_all():
     assert Bench({"profile": ["host"]}).answer().short == ("There are no results.",)
+
+
+LARGE = np.finfo(np.float64).max
+
+
+@pytest.mark.parametrize(
+    ("value", "ref"),
+    [
+        ([LARGE, -LARGE, 1], [5e-324, -5e-324, 0]),
+        ([5e-324, -5e-324, 0], [LARGE, -LARGE, LARGE]),
+        ([1.2e-162] * 3, [-1.2e-162] * 3),
+        ([complex(LARGE, LARGE), 1, 2], [complex(-LARGE, -LARGE), 5e-324j, 2]),
+        (np.array([10, -10, 0.1], np.longdouble) ** 4001, [LARGE, 0, 1]),
+        (np.array([np.nan, np.inf, 1], np.longdouble), [1.5, 2, 3]),
+    ],
+)
+def test_sizes_beyond_float64_are_json(value, ref):
+    arrays = [np.array([one]) for one in (value, ref, ref)]
+    for vouched in (True, False):
+        seen = [
+            Observation(
+                "w",
+                {} if at == 2 else {"stack": str(at)},
+                1,
+                "ok",
+                "",
+                (OutputRef("y", array.dtype.name, array.shape, str(at)),),
+                at == 2,
+                str(at),
+                vouched=vouched,
+            )
+            for at, array in enumerate(arrays)
+        ]
+        for order in (["0", "1"], ["1", "0"]):
+            told = answer(
+                seen, lambda at: arrays[int(at)], baseline={"stack": order[0]}, order={"stack": order}, labels={}
+            )
+            json.dumps(told.json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("factor", ["stack", "features", "threads"])
+def test_a_level_may_have_no_name(factor):
+    arrays = {"a": np.float32([1, 2]), "b": np.float32([3, 4]), "c": np.float32([1, 2.001])}
+    levels = [{"profile": "host", factor: "x"}, {"profile": "host", factor: ""}, {}]
+    seen = [
+        Observation("w", one, 1, "ok", "", (OutputRef("y", "float32", (2,), name),), not one, name)
+        for name, one in zip(arrays, levels, strict=True)
+    ]
+    told = answer(seen, arrays.__getitem__, baseline=levels[0], order={factor: ["x", ""]}, labels={})
+    assert len(told.workloads[0].classes) == 2
