@@ -8,7 +8,7 @@ from itertools import combinations
 
 from numdev.analysis.attribution import attribution
 from numdev.analysis.blame import blamed, verdict
-from numdev.analysis.classes import NOISY, Class, Load, Partition, partition
+from numdev.analysis.classes import NOISY, Class, Load, Partition, partition, without_host
 from numdev.analysis.deviation import Deviation
 from numdev.analysis.effects import effect
 from numdev.analysis.hosts import HOST, Host, hosts_of
@@ -250,16 +250,11 @@ def _class(
 def _size(one: Class, against: Class, sizes: Sizes) -> tuple[Deviation, dict[str, Deviation]]:
     """Over the task with the most samples; of another batch size, over the samples in common."""
     found = []
-    shaping = {_shaping(task): outputs for task, outputs in reversed(against.outputs.items())}
+    shaping = {without_host(task): outputs for task, outputs in reversed(against.outputs.items())}
     for task, outputs in one.outputs.items():
-        other = against.outputs.get(task) or shaping.get(_shaping(task)) or next(iter(against.outputs.values()))
+        other = against.outputs.get(task) or shaping.get(without_host(task)) or next(iter(against.outputs.values()))
         found.append((sizes.between(outputs, other), sizes.outputs(outputs, other)))
     return max(found, key=lambda pair: (pair[0].total, pair[0].max_abs or 0))
-
-
-def _shaping(task: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """A task without its machine."""
-    return tuple(pair for pair in task if pair[0] != HOST)
 
 
 def _labels(size: Deviation | None, labels: Sequence[str]) -> tuple[str, ...]:

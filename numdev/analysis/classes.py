@@ -29,6 +29,11 @@ TASK_FACTORS = frozenset({"batch"})
 ABSENT = "-"
 
 
+def without_host(task: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """A task (levels of factors that change the shape, or that references name) but for its machine."""
+    return tuple(pair for pair in task if pair[0] != HOST)
+
+
 @dataclass(frozen=True)
 class Cell:
     """All runs of one combination of levels, with one outcome.

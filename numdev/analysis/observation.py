@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from numdev import digests
 
@@ -25,6 +26,15 @@ class OutputRef:
     dtype: str
     shape: tuple[int, ...]
     tensor: str
+
+
+class Named(Protocol):
+    """An output as an observation or a record has it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def tensor(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,6 @@ class Observation:
     causes: str = ""
 
 
-def outcome_digest(outputs: Iterable[OutputRef]) -> str:
+def outcome_digest(outputs: Iterable[Named]) -> str:
     """What the worker names one inference's outputs by: equal digests are equal bytes of all outputs."""
     return digests.of_json(sorted([one.name, one.tensor] for one in outputs))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from numdev.analysis.budget import spend
-from numdev.analysis.classes import Outputs, key_of
+from numdev.analysis.classes import Outputs, key_of, without_host
 from numdev.analysis.deviation import Deviation, combined
 from numdev.analysis.observation import HOST, OK, Observation
 from numdev.analysis.pairs import stretches
@@ -105,7 +105,7 @@ def _of_any_host(outputs: Mapping[tuple[tuple[str, str], ...], Outputs]) -> dict
     found: dict[tuple[tuple[str, str], ...], set[Outputs]] = {}
     for task, given in outputs.items():
         if any(name == HOST for name, _ in task):
-            found.setdefault(tuple(pair for pair in task if pair[0] != HOST), set()).add(given)
+            found.setdefault(without_host(task), set()).add(given)
     return {task: some.pop() for task, some in found.items() if len(some) == 1 and task not in outputs}
 
 

@@ -73,7 +73,7 @@ class _Part:
 
     def read(self, bundle: Bundle, check: Check) -> None:
         """Takes the matrix; `file` stays None where there is none that can be compared."""
-        source = self._host.source if self._host and self._host.source else self._run.source
+        source = self._run.asked_by(self._host)
         if not source:
             what = "the matrix is not in it, so that nothing shows which cells it asked for"
             if self._host or nothing_kept(bundle) or not _kept(bundle):

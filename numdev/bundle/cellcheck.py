@@ -24,13 +24,11 @@ from numdev.bundle.showncheck import Shown
 from numdev.bundle.softcheck import Software
 from numdev.errors import InvalidInput, StoreFailed
 from numdev.run import celldigests
-from numdev.spec import identity
 from numdev.spec.architecture import X86
-from numdev.spec.cell import DEFAULTS, OPTION
+from numdev.spec.cell import COVERED, DEFAULTS, OPTION
 from numdev.store import Record
 
 # Levels of these may be called otherwise in a record, see levels.py.
-_SHOWN = frozenset(("stack", "profile", *identity.FACTORS))
 _CAPTURE = re.compile(r"(?:platforms|profiles)/[0-9a-f]{64}\.json")
 
 
@@ -127,7 +125,7 @@ class Cells:
             check.wrong(where, f"its digest {cell.digest[:12]} is not that of its causes, factors and replicate")
         for key, level in cell.factors.items():
             own = str(declared.get(key, X86 if key == "architecture" else DEFAULTS.get(key, "")))
-            if level != own and key not in _SHOWN and not replaced(level):
+            if level != own and key not in COVERED and not replaced(level):
                 check.wrong(where, f"{key} is {level!a} in the line, and {own!a} in what was recorded")
         told = self._bundle.run.workloads.get(cell.workload)
         if isinstance(told, dict) and told.get("digest") and told["digest"] != causes["workload"]:
@@ -144,8 +142,7 @@ class Cells:
     def _digests(self, cell: layout.CellLine, record: Record) -> set[str]:
         """What the cell may be called. In a merged run, each host has cells of its own matrix."""
         run = self._bundle.run
-        host = run.hosts.get(str(record.factors.get(HOST, "")))
-        source = host.source if host and host.source else run.source
+        source = run.asked_by(run.host_of(record))
         return {celldigests.digest(record, rounds, tap) for rounds, tap in celldigests.possible(record, source)}
 
     def _declared(self, cell: layout.CellLine, record: Record, where: str) -> None:
@@ -163,7 +160,7 @@ class Cells:
 
     def _platform(self, record: Record, where: str) -> None:
         """The processor that its record tells is the one whose capture is there."""
-        bundle, host = self._bundle, self._bundle.run.hosts.get(str(record.factors.get(HOST, "")))
+        bundle, host = self._bundle, self._bundle.run.host_of(record)
         told = record.environment.get("platform")
         # Of one kind of processor, each host of a merged run has a capture of its own.
         member = host.capture if host and host.capture else f"platforms/{record.causes['platform']}.json"

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from numdev import digests
 from numdev.analysis.agreement import adjusted_rand
 from numdev.analysis.classes import letters
-from numdev.analysis.observation import GAPS, OK
+from numdev.analysis.observation import GAPS, OK, outcome_digest
 from numdev.bundle import printed
 from numdev.bundle.differing import Difference, Levels, Sides, differences, own, shown
 from numdev.bundle.found import some
@@ -174,7 +173,7 @@ def _results(records: Sequence[Record]) -> list[str]:
     found: dict[str, None] = {}
     for record in _ok(records):
         # As the worker names the outcome of each inference, whatever the order in which a framework lists its outputs.
-        found[digests.of_json(sorted([output.name, output.tensor] for output in record.outputs))] = None
+        found[outcome_digest(record.outputs)] = None
         if len(set(record.rounds)) > 1:
             found.update(dict.fromkeys(record.rounds))
     return list(found)

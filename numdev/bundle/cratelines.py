@@ -100,7 +100,7 @@ class Lines:
         )
 
     def _stack(self, stack: str, architecture: str) -> Meaning:
-        name = stack if architecture in ("", X86) else f"{stack}-{architecture}"
+        name = layout.software(stack, architecture or X86)
         bill = f"sbom/{name}.cdx.json"
         bills = (bill,) if bill in self._bundle.members else ()
         called = f"stack {plain(stack)} for {plain(architecture)}" if architecture else ""

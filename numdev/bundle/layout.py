@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue
 
 from numdev.bundle import printed
 from numdev.spec import yamlfile
+from numdev.spec.architecture import X86
 
 FORMAT = 1
 SUMS = "SHA256SUMS"
@@ -62,6 +63,11 @@ LIMITS = {
 def limit(name: str) -> int | None:
     """The most bytes that the member `name` may have; None where a bundle has no such member."""
     return next((most for pattern, most in LIMITS.items() if pattern.fullmatch(name)), None)
+
+
+def software(stack: str, architecture: str) -> str:
+    """What the image and the bill of materials of a stack are called in a bundle."""
+    return stack if architecture == X86 else f"{stack}-{architecture}"
 
 
 Fact = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]

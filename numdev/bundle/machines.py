@@ -11,6 +11,7 @@ from numdev import digests
 from numdev.analysis import HOST
 from numdev.bundle import layout
 from numdev.bundle.found import Check, plain, some
+from numdev.bundle.naming import CANNOT
 from numdev.bundle.reading import Bundle
 from numdev.bundle.survey import mapping
 from numdev.cpu import essence
@@ -69,7 +70,7 @@ def _host(bundle: Bundle, seen: _Seen, capture: str) -> Host:
     if len(seen.platforms) > 1:
         brands = ", ".join(sorted(str(one.get("brand", "unnamed"))[:60] for one in seen.platforms.values()))
         what = f"its cells ran on {len(seen.platforms)} processors ({ascii(brands)[1:-1][:200]}), so they are not one host's"
-        raise InvalidInput("The bundles cannot be merged.", [Problem(bundle.where, what)])
+        raise InvalidInput(CANNOT, [Problem(bundle.where, what)])
     platform, told = next(iter(seen.platforms.items()), ("", {}))
     member = capture or f"platforms/{platform}.json"
     captured = _capture(bundle, member)

@@ -23,7 +23,7 @@ from numdev.errors import BundleFailed, InvalidInput, Problem, StoreFailed
 from numdev.run import celldigests
 from numdev.run.runfile import HOSTS, Run, RunCell
 from numdev.spec import identity
-from numdev.spec.cell import DEFAULTS
+from numdev.spec.cell import COVERED, DEFAULTS
 from numdev.store import Record, Store
 
 Say = Callable[[str], None]
@@ -296,6 +296,6 @@ def _label(line: Line) -> str:
     """A short name for people: what is not at its default."""
     parts = [line.workload, line.factors.get("stack", ""), identity.compose(line.factors)]
     for key, level in line.factors.items():
-        if key not in ("stack", "profile", HOST, *identity.FACTORS) and str(DEFAULTS.get(key)) != level:
+        if key not in (HOST, *COVERED) and str(DEFAULTS.get(key)) != level:
             parts.append(f"{key}={level}")
     return " ".join(filter(None, parts)) + (f", run {line.cell.replicate}" if line.cell.replicate > 1 else "")

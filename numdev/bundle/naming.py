@@ -11,12 +11,12 @@ from numdev.analysis import HOST
 from numdev.bundle.reading import Bundle
 from numdev.bundle.survey import mapping
 from numdev.errors import InvalidInput, Problem
+from numdev.run.plan import NOT_MADE
 from numdev.run.runfile import Asked, Host
 from numdev.spec.stack import BASES
 
 CANNOT = "The bundles cannot be merged."
 _LONGEST = 55
-_NOT_MADE = "not made"
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Part:
 
     @property
     def source(self) -> dict[str, Any]:
-        return self.host.source or self.bundle.run.source
+        return self.bundle.run.asked_by(self.host)
 
     @property
     def asked(self) -> Asked:
@@ -178,7 +178,7 @@ def _made(part: Part) -> dict[str, str]:
             found.setdefault(before.get(name, name), set()).add(digest)
     keys = dict.fromkeys((*part.asked.factors.get("stack", ()), *part.asked.definitions), "")
     for name, some in found.items():
-        known = sorted(digest for digest in some if digest and not digest.startswith(_NOT_MADE))
+        known = sorted(digest for digest in some if digest and not digest.startswith(NOT_MADE))
         keys[name] = digests.of_json(known) if known else ""
     return keys
 

@@ -18,7 +18,7 @@ from numdev.cpu.capture import capture_of, checked
 from numdev.cpu.features import FEATURES, simd_level
 from numdev.spec.architecture import ARCHITECTURES, X86
 from numdev.spec.matrix import MatrixFile
-from numdev.spec.stack import BASES, DECLARED, STACK_FILE, Stack, _BaseFile, lock_file, stack_in
+from numdev.spec.stack import BASES, DECLARED, STACK_FILE, BaseFile, Stack, lock_file, stack_in
 from numdev.spec.yamlfile import parse as parse_yaml
 from numdev.stacks.lock import LIMIT, Locked, parse_lock
 from numdev.worker.cpuid import Table, TableError, parse
@@ -133,7 +133,7 @@ class Stacks:
     suites: dict[str, str] = field(default_factory=dict)
 
 
-def _bases(bundle: Bundle, files: list[str], check: Check) -> dict[str, _BaseFile]:
+def _bases(bundle: Bundle, files: list[str], check: Check) -> dict[str, BaseFile]:
     """The base systems that can be read, by name."""
     found = {}
     for file in files:
@@ -149,13 +149,13 @@ def _bases(bundle: Bundle, files: list[str], check: Check) -> dict[str, _BaseFil
         with check.reading():
             where = f"{bundle.where}: {member}"
             found[file.removesuffix(".yaml")] = checked(
-                _BaseFile, parse_yaml(bundle.read(member, DECLARED), where), where
+                BaseFile, parse_yaml(bundle.read(member, DECLARED), where), where
             )
     return found
 
 
 def _stack(
-    bundle: Bundle, stack: str, files: list[str], bases: dict[str, _BaseFile], check: Check, found: Stacks
+    bundle: Bundle, stack: str, files: list[str], bases: dict[str, BaseFile], check: Check, found: Stacks
 ) -> None:
     folder = f"stacks/{stack}/"
     member = f"{folder}{STACK_FILE}"

@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any
 
 from numdev import __version__, cpu
-from numdev.analysis import HOST
 from numdev.bundle import layout
 from numdev.bundle.absent import excused
 from numdev.bundle.found import Check
@@ -67,8 +66,7 @@ class Shown:
     def _asked(self, record: Record, rung: Any, told: Mapping[str, Any], where: str) -> None:
         """The rung is one that the matrix asked for."""
         run = self._bundle.run
-        host = run.hosts.get(str(record.factors.get(HOST, "")))
-        source = host.source if host and host.source else run.source
+        source = run.asked_by(run.host_of(record))
         enforce = source.get("enforce", cpu.CPUID)
         if record.factors.get("silicon") == EMULATED or told.get("architecture"):
             enforce = cpu.EMULATE
@@ -207,7 +205,7 @@ class Shown:
 
     def _made_by(self, record: Record) -> str:
         """The numdev that made the bundle that a record came from."""
-        host = self._bundle.run.hosts.get(str(record.factors.get(HOST, "")))
+        host = self._bundle.run.host_of(record)
         return host.numdev if host else self._bundle.description.numdev
 
 

@@ -17,6 +17,7 @@ from numdev.bundle.partcheck import Stacks
 from numdev.bundle.reading import Bundle
 from numdev.bundle.survey import mapping
 from numdev.engines.protocol import stack_digest
+from numdev.run.plan import NOT_MADE
 from numdev.spec.architecture import X86
 from numdev.spec.stack import Stack
 from numdev.stacks.lock import Locked
@@ -25,7 +26,6 @@ from numdev.store import Record
 _PIN = "org.numdev.pin."
 # Labels that follow from a definition, by what they are called in it.
 _DEFINED = ("base", "python", "backend")
-_NOT_MADE = "not made"
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Ran:
     @property
     def name(self) -> str:
         """What its files in a bundle are called."""
-        return self.stack if self.architecture == X86 else f"{self.stack}-{self.architecture}"
+        return layout.software(self.stack, self.architecture)
 
 
 class Software:
@@ -96,7 +96,7 @@ class Software:
             if not nothing_kept(self._bundle):
                 check.wrong(where, f"ran on the stack {stack!a}, whose definition is missing")
             return
-        if str(record.causes["stack"]).startswith(_NOT_MADE):
+        if str(record.causes["stack"]).startswith(NOT_MADE):
             return
         self._digest(declared, record, where)
         self._labels(declared, locked or {}, record, where)

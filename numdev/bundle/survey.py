@@ -9,11 +9,8 @@ from typing import Any
 
 from numdev.bundle import layout
 from numdev.bundle.draft import Draft
-from numdev.spec import identity
 from numdev.spec.architecture import X86
-from numdev.spec.cell import DEFAULTS
-
-_SHOWN = frozenset(("stack", "profile", *identity.FACTORS))
+from numdev.spec.cell import COVERED, DEFAULTS
 
 
 @dataclass
@@ -38,7 +35,7 @@ class Software:
     @property
     def name(self) -> str:
         """What its files in a bundle are called."""
-        return self.stack if self.architecture == X86 else f"{self.stack}-{self.architecture}"
+        return layout.software(self.stack, self.architecture)
 
 
 @dataclass
@@ -80,7 +77,7 @@ def parameters(levels: Mapping[str, Any]) -> dict[str, str]:
     return {
         key: str(level)
         for key, level in sorted(levels.items())
-        if key not in _SHOWN and key != "architecture" and (key == "threads" or str(level) != str(DEFAULTS.get(key)))
+        if key not in COVERED and key != "architecture" and (key == "threads" or str(level) != str(DEFAULTS.get(key)))
     }
 
 

@@ -48,20 +48,21 @@ def moved(record: Record, source: Mapping[str, Any], host: str) -> tuple[str, st
     A merged run has cells of one digest from several machines, and a store has one record of a digest: so the host is part of the digest,
     as any other factor is, and the cell's digest on its own machine follows from the record.
     """
-    if vouched(record):
-        for rounds, tap in possible(record, source):
-            if digest(record, rounds, tap) == record.digest:
-                return digest(record, rounds, tap, ""), digest(record, rounds, tap, host)
+    if (asked := _asked(record, source)) is not None:
+        return digest(record, *asked, ""), digest(record, *asked, host)
     return record.digest, unvouched(record.digest, host)
 
 
 def origin(record: Record, source: Mapping[str, Any]) -> str:
     """The digest of the first replicate of its cell without any host, "" where that cannot be told."""
-    if vouched(record):
-        for rounds, tap in possible(record, source):
-            if digest(record, rounds, tap) == record.digest:
-                return digest(record.model_copy(update={"replicate": 1}), rounds, tap, "")
-    return ""
+    asked = _asked(record, source)
+    return "" if asked is None else digest(record.model_copy(update={"replicate": 1}), *asked, "")
+
+
+def _asked(record: Record, source: Mapping[str, Any]) -> tuple[int, str] | None:
+    """The rounds and the tap that its digest is over; None where none fit, or nothing vouches for it."""
+    every = possible(record, source) if vouched(record) else ()
+    return next((asked for asked in every if digest(record, *asked) == record.digest), None)
 
 
 def unvouched(digest: str, host: str) -> str:

@@ -18,6 +18,8 @@ from numdev.worker.formats import BACKENDS, PROGRAM_FORMATS
 
 # A container that ended before the cell did says nothing about the cell: such cells run again.
 TRANSIENT = frozenset({"lost"})
+# What begins the digest of a stack or a workload that is not there yet.
+NOT_MADE = "not made"
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,10 @@ def _item(
     environment = environments[cell.software]
     causes = {
         # What is not made yet has no digest, and must not be taken for something else that has none.
-        "stack": environment.digest or f"not made: {cell.software}",
+        "stack": environment.digest or f"{NOT_MADE}: {cell.software}",
         "platform": resolved.host.digest,
         "table": HOST if exact else table,
-        "workload": workload.digest or f"not made: {workload.name}",
+        "workload": workload.digest or f"{NOT_MADE}: {workload.name}",
         "worker": resolved.worker,
     }
     format, refusal = choose_format(resolved, cell)

@@ -119,6 +119,14 @@ class Run(yamlfile.Strict):
         default={}, description="CPUID tables that told programs the same and are not equal: what stands for them"
     )
 
+    def host_of(self, record: Record) -> Host | None:
+        """The machine of a record of a merged run; None where it is of none that the run tells of."""
+        return self.hosts.get(str(record.factors.get(HOST, "")))
+
+    def asked_by(self, host: Host | None) -> dict[str, JsonValue]:
+        """The matrix that asked for the cells of a machine, or of the run."""
+        return host.source if host and host.source else self.source
+
     def unmerged(self) -> set[str]:
         """Fields that only merged runs have, where this is none: files of other runs are as they were before there were such."""
         return {key for key in ("hosts", "joined", "alike") if not getattr(self, key)}
@@ -228,14 +236,8 @@ def observe(cell: RunCell, record: Record, exact: bool = True, run: Run | None =
         rounds=tuple(record.rounds),
         shown=told,
         emulated=emulated,
-        causes=celldigests.origin(record, _source(run, record)) if run else "",
+        causes=celldigests.origin(record, run.asked_by(run.host_of(record))) if run else "",
     )
-
-
-def _source(run: Run, record: Record) -> Mapping[str, Any]:
-    """The matrix that asked for a record of a merged run."""
-    host = run.hosts.get(str(record.factors.get(HOST, "")))
-    return host.source if host and host.source else run.source
 
 
 def _told(record: Record, alike: Mapping[str, str]) -> tuple[str, bool]:

@@ -22,6 +22,8 @@ DEFAULTS: dict[str, Any] = {
     "silicon": "native",
     "architecture": architecture.own(),
 }
+# Factors that a digest has by what they come to, and not by their level.
+COVERED = frozenset(("stack", "profile", *identity.FACTORS))
 # Which processor computes: this machine's, or an emulator's that shows the same profile.
 NATIVE, EMULATED = SILICON = ("native", "emulated")
 OPTION = re.compile(r"(?:session|env)\.[A-Za-z_][A-Za-z0-9_.]{0,63}")
@@ -70,7 +72,7 @@ class Cell:
         """A short name for people: only what is not at its default."""
         parts = [self.workload, self.stack, self.profile]
         for key, value in self.factors.items():
-            if key not in ("stack", "profile", *identity.FACTORS) and DEFAULTS.get(key) != value:
+            if key not in COVERED and DEFAULTS.get(key) != value:
                 parts.append(f"{key}={value}")
         return " ".join(parts)
 
@@ -101,8 +103,7 @@ class Cell:
             rounds: how many inferences its process makes.
             tap: what is looked at besides its outputs, or "".
         """
-        covered = ("stack", "profile", *identity.FACTORS)
-        options = {key: value for key, value in self.factors.items() if key not in covered}
+        options = {key: value for key, value in self.factors.items() if key not in COVERED}
         if not self.emulated:
             # The default came later than the first stores, whose names for the same causes are still good.
             del options["silicon"]

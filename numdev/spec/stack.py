@@ -146,7 +146,7 @@ class _StackFile(Strict):
         return value
 
 
-class _BaseFile(Strict):
+class BaseFile(Strict):
     suite: str
     python: str
     glibc: str
@@ -328,7 +328,7 @@ def base_names(images: Path) -> list[str]:
 def load_base(images: Path, name: str) -> Base:
     """The base `name` as `images/base/<name>.yaml` declares it; raises InvalidInput."""
     file = (images / BASES / f"{name}.yaml").absolute()
-    declared = validate(_BaseFile, read(file), str(file))
+    declared = validate(BaseFile, read(file), str(file))
     return Base(
         name=name,
         file=file,

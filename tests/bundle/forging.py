@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,23 @@ from numdev import digests
 from numdev.bundle import layout
 from numdev.bundle.archive import Writer
 from numdev.bundle.reading import Bundle
+
+PEAK = Path(__file__).parents[1] / "peak.py"
+
+
+def verified(path: Path, **how: Any) -> tuple[int, int, str]:
+    """(exit code, megabytes, what it said) of `bundle verify` in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, str(PEAK), "bundle", "verify", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **how,
+    )
+    *said, peak = done.stderr.splitlines()
+    assert "Traceback" not in done.stderr
+    return done.returncode, int(peak), done.stdout + "\n".join(said)
 
 
 def parts_of(path: Path) -> dict[str, bytes]:

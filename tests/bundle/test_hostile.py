@@ -9,8 +9,6 @@ import re
 import resource
 import runpy
 import struct
-import subprocess
-import sys
 import tarfile
 import time
 import zipfile
@@ -529,8 +527,6 @@ def seen(folder: Path) -> dict[str, tuple[int, int]]:
 
 # Bounds -----------------------------------------------------------------------------------------------------------
 
-PEAK = Path(__file__).parents[1] / "peak.py"
-
 
 def bound() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
@@ -539,17 +535,7 @@ def bound() -> None:
 
 def bounded(path: Path) -> tuple[int, int, str]:
     """(exit code, megabytes, what it said) of the command in a process that may write no file."""
-    done = subprocess.run(
-        [sys.executable, str(PEAK), "bundle", "verify", str(path)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        preexec_fn=bound,
-    )
-    *said, peak = done.stderr.splitlines()
-    assert "Traceback" not in done.stderr
-    return done.returncode, int(peak), done.stdout + "\n".join(said)
+    return forging.verified(path, preexec_fn=bound)
 
 
 @pytest.mark.parametrize(
